@@ -1,0 +1,112 @@
+"""Growing: plan + policy + prompts -> Tree. The whole frontier of a level goes through the network in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import RunError, UsageError
+from .plan import TreePlan
+from .policy import Policy
+from .process import Kernel, Step, log_density, ode
+from .tree import Tree
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """How many nodes share one network call, and how many images one decode.
+
+    Nodes of trained steps are evaluated `training` at a time, in the rollout too: the update repeats these very
+    batches, so its first importance ratios are exactly 1 (matrix products depend on the batch shape).
+    """
+
+    rollout: int
+    training: int
+    decode: int
+
+
+def transitions(policy: Policy, plan: TreePlan, kernel: Kernel, sigmas: Tensor) -> tuple[Step, ...]:
+    """The Step of every t: `kernel` where the plan is stochastic, ODE elsewhere.
+
+    A kernel whose noise vanishes at a step (cps and ddim at sigma 0) leaves an ODE step there. Raises UsageError when
+    the plan branches at such a step, or when no noise is left at all.
+    """
+    levels = sigmas.tolist()
+    made = tuple(
+        (kernel.step if noisy else ode)(policy.path, s, s_next)
+        for noisy, s, s_next in zip(plan.stochastic, levels[:-1], levels[1:], strict=True)
+    )
+    for t, step in enumerate(made):
+        if plan.branch[t] > 1 and step.std == 0:
+            raise UsageError(
+                f"plan: step {t} branches, but {kernel.name} adds no noise on the way from sigma {levels[t]:.4f} to "
+                f"{levels[t + 1]:.4f}; end the window before it, or use flow_sde or dance_sde."
+            )
+    if all(step.std == 0 for step in made):
+        raise UsageError(f"kernel.name: {kernel.name} adds no noise at any stochastic step; use flow_sde or dance_sde.")
+    return made
+
+
+def batched(call: Callable[..., Tensor], size: int, *columns: Tensor | Sequence) -> Tensor:
+    """call(*slices) over equally long columns, `size` rows at a time, concatenated."""
+    rows = len(columns[0])
+    return torch.cat([call(*(column[i : i + size] for column in columns)) for i in range(0, rows, size)])
+
+
+@torch.no_grad()
+def grow(
+    policy: Policy,
+    prompts: Sequence[str],
+    plan: TreePlan,
+    kernel: Kernel,
+    generator: torch.Generator,
+    batch: BatchSizes,
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> Tree:
+    """Grow the trees of all prompts, level by level.
+
+    generator: a CPU generator; the same seed gives the same noise on every device and for every batch size.
+    on_step(t, x0), if given, hears of every step with the predictions of its nodes.
+    Raises UsageError for a plan that the kernel cannot run, RunError when the network returns values that are not
+    finite.
+    """
+    sigmas = policy.sigmas(plan.steps)
+    steps = transitions(policy, plan, kernel, sigmas)
+    x = _roots(policy, len(prompts), plan, float(sigmas[0]), generator)
+    states: dict[int, Tensor] = {}
+    denoised: dict[int, Tensor] = {}
+    log_probs: dict[int, Tensor] = {}
+
+    for t, (step, sigma) in enumerate(zip(steps, sigmas.tolist(), strict=False)):
+        names = [prompt for prompt in prompts for _ in range(plan.nodes(t))]
+        size = batch.training if step.std else batch.rollout
+        x0 = batched(lambda rows, texts, sigma=sigma: policy.denoise(rows, sigma, texts), size, x, names)
+        if not torch.isfinite(x0).all():
+            raise RunError(
+                f"the prediction at step {t} (sigma {sigma:.4f}) is not finite in {policy.dtype}; "
+                "run the model in float32 or bfloat16, or lower the guidance."
+            )
+        if on_step:
+            on_step(t, x0)
+        mean = step.mean(x, x0)
+        if step.std:
+            states[t], denoised[t] = x, x0
+            mean = mean.repeat_interleave(plan.branch[t], 0)
+            noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+            x = mean + step.std * noise
+            states[t + 1] = x
+            log_probs[t] = log_density(x, mean, step.std)
+        else:
+            x = mean
+    states[plan.steps] = x
+    return Tree(plan, sigmas, steps, tuple(prompts), states, denoised, log_probs)
+
+
+def _roots(policy: Policy, prompts: int, plan: TreePlan, sigma: float, generator: torch.Generator) -> Tensor:
+    """The states before step 0, [prompts * roots, C, H, W]; the roots of a prompt share them when the plan says so."""
+    if plan.shared_noise:
+        return policy.initial_noise(prompts, sigma, generator).repeat_interleave(plan.roots, 0)
+    return policy.initial_noise(prompts * plan.roots, sigma, generator)

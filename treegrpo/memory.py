@@ -1,0 +1,50 @@
+"""How many rows fit a memory budget, measured on one row before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .errors import UsageError
+from .grow import BatchSizes
+from .policy import Policy
+
+DEFAULT_GB = 2.0
+DECODE_ROWS = 8
+"""Decoding gains nothing from larger batches: convolutions at image size fill a device (on a CPU its cache) sooner."""
+
+
+def saved_bytes(forward: Callable[[], Tensor]) -> int:
+    """Bytes that autograd keeps for the backward pass of forward(), each storage counted once; weights excluded.
+
+    This is exact for training. It also bounds a forward pass without gradients, which frees each layer's tensors
+    before the next needs room.
+    """
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept = forward()
+    del kept
+    return sum(storages.values())
+
+
+def batch_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: float) -> BatchSizes:
+    """The batch sizes that keep activations within budget_gb (GiB). Raises UsageError when one row does not fit."""
+    sigma = float(policy.sigmas(steps)[0])
+    x = policy.initial_noise(1, sigma, torch.Generator().manual_seed(0))
+    row = saved_bytes(lambda: policy.denoise(x, sigma, prompts[:1]))
+    rows = int(budget_gb * 2**30 / max(row, 1))
+    if rows < 1:
+        raise UsageError(
+            f"train.memory_gb: one picture needs {row / 2**30:.2f} GiB of activations and the budget is "
+            f"{budget_gb:g} GiB; raise it, lower the resolution or set model.gradient_checkpointing = true."
+        )
+    return BatchSizes(rollout=rows, training=rows, decode=DECODE_ROWS)

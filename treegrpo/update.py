@@ -1,0 +1,121 @@
+"""Updates of the policy from trees that carry advantages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from .errors import UsageError
+from .objective import clipped_surrogate, edge_weights, gaussian_kl
+from .policy import Policy
+from .process import Step, log_density
+from .tree import Tree
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """passes: optimiser steps per rollout, each over all edges. kl: weight of the KL to the base model (0: off)."""
+
+    passes: int = 1
+    clip_range: float = 1e-4
+    weighting: str = "edges"
+    kl: float = 0.0
+    max_grad_norm: float = 1.0
+
+
+@dataclass
+class UpdateStatistics:
+    """What the passes of one update did. Lists have one entry per pass.
+
+    ratio_error: largest |ratio - 1| over the edges; 0 in the first pass when rollout and update agree.
+    grad_norm: before clipping; None when not finite. skipped: one sentence for every step that was not applied.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    kl: list[float] = field(default_factory=list)
+    ratio_error: list[float] = field(default_factory=list)
+    clip_fraction: list[float] = field(default_factory=list)
+    grad_norm: list[float | None] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def update(
+    policy: Policy, tree: Tree, optimizer: torch.optim.Optimizer, settings: UpdateSettings, batch: int
+) -> UpdateStatistics:
+    """Move the adapter along the edge advantages of `tree`: `settings.passes` optimiser steps.
+
+    batch: nodes per forward and backward pass; the same as in growing, see grow.BatchSizes. The children of a node
+    share its prediction, so one network evaluation trains all its edges. A pass whose loss or gradient is not finite
+    is not applied. Raises UsageError for a tree without advantages.
+    """
+    if not tree.edge_advantages:
+        raise UsageError("update: the tree has no advantages yet; score it and back the rewards up first.")
+    statistics = UpdateStatistics()
+    parameters = policy.parameters()
+    for _ in range(settings.passes):
+        optimizer.zero_grad(set_to_none=True)
+        trouble = _accumulate(policy, tree, settings, batch, statistics)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+        statistics.grad_norm.append(norm if isfinite(norm) else None)
+        if not trouble and not isfinite(norm):
+            trouble = f"the gradient is not finite in {policy.dtype}"
+        if trouble:
+            statistics.skipped.append(f"update skipped: {trouble}")
+        else:
+            optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return statistics
+
+
+def _accumulate(
+    policy: Policy, tree: Tree, settings: UpdateSettings, batch: int, statistics: UpdateStatistics
+) -> str | None:
+    """Add up the gradient of all edges and one entry of statistics; stops at and returns what is not finite."""
+    weights = edge_weights(tree, settings.weighting)
+    loss = kl = ratio_error = 0.0
+    clipped, trouble = 0, None
+    for t, nodes in _batches(tree, batch):
+        step, sigma, k = tree.transitions[t], float(tree.sigmas[t]), tree.plan.branch[t]
+        children = slice(nodes.start * k, nodes.stop * k)
+        x, prompts = tree.states[t][nodes], tree.prompts_at(t)[nodes]
+        reference = _reference_mean(policy, x, sigma, prompts, step) if settings.kl else None
+        mean = step.mean(x, policy.denoise(x, sigma, prompts))
+        log_prob = log_density(tree.states[t + 1][children], mean.repeat_interleave(k, 0), step.std)
+        ratio = torch.exp(log_prob - tree.log_probs[t][children])
+        advantage = tree.edge_advantages[t][children].to(ratio.device)
+        part = weights[t] * clipped_surrogate(ratio, advantage, settings.clip_range).sum()
+        if reference is not None:
+            divergence = weights[t] * k * gaussian_kl(mean, reference, step.std).sum()
+            part = part + settings.kl * divergence
+            kl += float(divergence.detach())
+        if not torch.isfinite(part):
+            trouble = f"the loss of step {t} (sigma {sigma:.4f}) is not finite in {policy.dtype}"
+            break
+        part.backward()
+        deviation = (ratio.detach() - 1).abs()
+        loss += float(part.detach())
+        ratio_error = max(ratio_error, float(deviation.max()))
+        clipped += int((deviation > settings.clip_range).sum())
+    statistics.loss.append(loss)
+    statistics.kl.append(kl)
+    statistics.ratio_error.append(ratio_error)
+    statistics.clip_fraction.append(clipped / sum(len(log_probs) for log_probs in tree.log_probs.values()))
+    return trouble
+
+
+def _batches(tree: Tree, size: int) -> Iterator[tuple[int, slice]]:
+    """(step, nodes) for every batch of every trained step, cut as in growing."""
+    for t in tree.trained_steps:
+        for start in range(0, len(tree.states[t]), size):
+            yield t, slice(start, start + size)
+
+
+@torch.no_grad()
+def _reference_mean(policy: Policy, x: Tensor, sigma: float, prompts: list[str], step: Step) -> Tensor:
+    """Mean of the base model's transition from each node; made before the policy's own, whose graph stays intact."""
+    with policy.reference():
+        return step.mean(x, policy.denoise(x, sigma, prompts))
