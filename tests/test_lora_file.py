@@ -1,0 +1,39 @@
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from treegrpo import lora_file
+from treegrpo.errors import UsageError
+
+STATE = {"transformer.a.lora_A.weight": torch.randn(2, 8), "transformer.a.lora_B.weight": torch.randn(8, 2)}
+
+
+def test_round_trip_keeps_weights_and_facts(tmp_path):
+    file = tmp_path / "lora.safetensors"
+    lora_file.write(file, STATE, rank=2, alpha=4.0, facts={"method": "treegrpo"})
+    state, facts = lora_file.read(file)
+    assert facts == {"rank": 2, "alpha": 4.0, "method": "treegrpo"}
+    for name, weight in STATE.items():
+        assert torch.equal(state[name], weight)  # the factor is a power of two, so undoing it is exact
+
+
+def test_scale_is_folded_into_the_up_weights(tmp_path):
+    file = tmp_path / "lora.safetensors"
+    lora_file.write(file, STATE, rank=2, alpha=4.0)
+    with safe_open(file, framework="pt") as stored:
+        assert torch.equal(stored.get_tensor("transformer.a.lora_A.weight"), STATE["transformer.a.lora_A.weight"])
+        assert torch.equal(stored.get_tensor("transformer.a.lora_B.weight"), 2 * STATE["transformer.a.lora_B.weight"])
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        lora_file.read(tmp_path / "missing.safetensors")
+    text = tmp_path / "text.safetensors"
+    text.write_text("not a lora")
+    with pytest.raises(UsageError, match="cannot be read"):
+        lora_file.read(text)
+    foreign = tmp_path / "foreign.safetensors"
+    save_file(STATE, foreign)
+    with pytest.raises(UsageError, match="no treegrpo metadata"):
+        lora_file.read(foreign)

@@ -1,0 +1,194 @@
+"""Policy on a diffusers pipeline: peft holds the LoRA, accelerate chooses device and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from diffusers import DiffusionPipeline
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor
+
+from ..errors import UsageError
+from ..process import Path
+from . import sd3
+from .family import Conditioning, Family
+
+FAMILIES: dict[str, Family] = {"StableDiffusion3Pipeline": sd3}
+PRECISIONS = {"float32": "no", "bfloat16": "bf16"}
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """rank, and alpha that scales the adapter by alpha / rank. targets: a preset or endings of module names."""
+
+    rank: int = 8
+    alpha: float = 8.0
+    targets: str | Sequence[str] = "attention"
+    seed: int = 0
+
+
+class DiffusersPolicy:
+    """A diffusers pipeline with a trainable LoRA; implements policy.Policy.
+
+    guidance: classifier-free guidance scale; 1 runs the network once per image instead of twice.
+    max_sequence_length: T5 tokens, as in diffusers' own call (pipelines without T5 get as many zero tokens).
+    """
+
+    def __init__(
+        self,
+        pipeline: DiffusionPipeline,
+        lora: LoraSettings = LoraSettings(),
+        guidance: float = 1.0,
+        negative_prompt: str = "",
+        height: int | None = None,
+        width: int | None = None,
+        max_sequence_length: int = 256,
+        gradient_checkpointing: bool = False,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        kind = type(pipeline).__name__
+        if kind not in FAMILIES:
+            raise UsageError(f"model.path: {kind} is not supported; supported pipelines: {', '.join(FAMILIES)}.")
+        self.family = FAMILIES[kind]
+        self.path: Path = self.family.PATH
+        self.accelerator = accelerator or Accelerator()
+        self.pipeline = pipeline.to(self.accelerator.device)
+        self.guidance = guidance
+        self.negative_prompt = negative_prompt
+        self.max_sequence_length = max_sequence_length
+        side = self.family.native_size(pipeline)
+        self.latent_shape = self.family.latent_shape(pipeline, height or side, width or side)
+        self.lora = lora
+        self.network = pipeline.transformer
+        self._embeddings: dict[str, Conditioning] = {}
+        for module in pipeline.components.values():
+            if isinstance(module, torch.nn.Module):
+                module.requires_grad_(False).eval()
+        self._add_adapter()
+        if gradient_checkpointing:
+            self.network.enable_gradient_checkpointing()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return self.network.dtype
+
+    def _add_adapter(self) -> None:
+        targets = self.lora.targets
+        if isinstance(targets, str):
+            if targets not in self.family.TARGETS:
+                known = ", ".join(self.family.TARGETS)
+                raise UsageError(
+                    f'lora.targets: "{targets}" is unknown; choose {known} or list endings of module names.'
+                )
+            targets = self.family.TARGETS[targets]
+        config = LoraConfig(r=self.lora.rank, lora_alpha=self.lora.alpha, target_modules=list(targets))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.lora.seed)
+            try:
+                self.network.add_adapter(config)
+            except ValueError as error:
+                raise UsageError(f"lora.targets: {error}") from error
+        for parameter in self.parameters():
+            parameter.data = parameter.data.float()
+
+    def sigmas(self, steps: int) -> Tensor:
+        """See Policy.sigmas."""
+        return self.family.sigmas(self.pipeline, steps)
+
+    def initial_noise(self, count: int, sigma: float, generator: torch.Generator) -> Tensor:
+        """See Policy.initial_noise."""
+        noise = torch.randn((count, *self.latent_shape), generator=generator)
+        return (sigma * noise).to(self.accelerator.device)
+
+    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
+        """See Policy.denoise; the conditional and unconditional halves of guidance share one batch."""
+        with self.accelerator.autocast():
+            if self.guidance == 1:
+                return self.family.predict(self.pipeline, x, sigma, self.embed(prompts))
+            texts = [self.negative_prompt] * len(prompts) + list(prompts)
+            both = self.family.predict(self.pipeline, torch.cat([x, x]), sigma, self.embed(texts))
+        unconditional, conditional = both.chunk(2)
+        return unconditional + self.guidance * (conditional - unconditional)
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str]) -> Conditioning:
+        """The conditioning of every text; each distinct text is encoded once in the life of the policy."""
+        distinct = list(dict.fromkeys(texts))
+        new = [text for text in distinct if text not in self._embeddings]
+        if new:
+            encoded = self.family.encode(self.pipeline, new, self.max_sequence_length)
+            for i, text in enumerate(new):
+                self._embeddings[text] = tuple(part[i] for part in encoded)
+        place = {text: i for i, text in enumerate(distinct)}
+        rows = torch.tensor([place[text] for text in texts], device=self.accelerator.device)
+        columns = zip(*(self._embeddings[text] for text in distinct), strict=True)
+        return tuple(torch.stack(column)[rows] for column in columns)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """See Policy.decode."""
+        return self.family.decode(self.pipeline, latents)
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """See Policy.parameters."""
+        return [weight for name, weight in self.network.named_parameters() if "lora_" in name]
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """See Policy.reference."""
+        self.network.disable_adapters()
+        try:
+            yield
+        finally:
+            self.network.enable_adapters()
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """See Policy.adapter_state; the names are diffusers': transformer.<module>.lora_A.weight and lora_B."""
+        state = get_peft_model_state_dict(self.network)
+        return {f"transformer.{name}": weight.detach().cpu().clone() for name, weight in state.items()}
+
+    def load_adapter_state(self, state: dict[str, Tensor]) -> None:
+        """See Policy.load_adapter_state."""
+        own = self.adapter_state()
+        missing = sorted(own.keys() - state.keys())
+        foreign = sorted(state.keys() - own.keys())
+        if missing or foreign:
+            what = (
+                f'has no "{missing[0]}"' if missing else f'has "{foreign[0]}", which this model and lora.targets lack'
+            )
+            raise UsageError(f"lora: the file {what}; it was trained on another model or with other lora.targets.")
+        for name, weight in own.items():
+            if state[name].shape != weight.shape:
+                raise UsageError(
+                    f'lora: "{name}" has shape {list(state[name].shape)} where this model needs '
+                    f"{list(weight.shape)}; use the model and lora.rank that it was trained with."
+                )
+        set_peft_model_state_dict(self.network, {name.removeprefix("transformer."): w for name, w in state.items()})
+
+
+def load_pipeline(path: str, dtype: str) -> DiffusionPipeline:
+    """The pipeline in a folder or under a hub id (which downloads it). Raises UsageError when there is none."""
+    if FilePath(path).is_dir() and not (FilePath(path) / "model_index.json").is_file():
+        raise UsageError(f'model.path: "{path}" has no model_index.json, so it is not a diffusers pipeline folder.')
+    try:
+        return DiffusionPipeline.from_pretrained(path, dtype=getattr(torch, dtype))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f'model.path: "{path}" could not be loaded as a diffusers pipeline ({reason}).') from error
+
+
+def load(path: str, lora: LoraSettings, dtype: str | None = None, cpu: bool = False, **options: Any) -> DiffusersPolicy:
+    """A policy on the pipeline at `path`. dtype "float32" or "bfloat16"; by default float32 on a CPU, else bfloat16."""
+    device = PartialState(cpu=cpu).device
+    chosen = dtype or ("float32" if device.type == "cpu" else "bfloat16")
+    accelerator = Accelerator(cpu=cpu, mixed_precision=PRECISIONS[chosen])
+    pipeline = load_pipeline(path, chosen)
+    pipeline.set_progress_bar_config(disable=True)
+    return DiffusersPolicy(pipeline, lora, accelerator=accelerator, **options)

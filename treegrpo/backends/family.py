@@ -1,0 +1,45 @@
+"""What the diffusers backend asks of a model family. A family is a module with these names; see sd3.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ..process import Path
+
+Conditioning = tuple[Tensor, ...]
+"""What the network is told about each prompt: tensors whose first dimension is the prompt."""
+
+
+class Family(Protocol):
+    """One model family in diffusers' layout. `pipeline` is always the diffusers pipeline object."""
+
+    PATH: Path
+    TARGETS: dict[str, list[str]]
+    """Names of adapter target presets -> endings of module names inside the denoiser."""
+
+    def sigmas(self, pipeline: Any, steps: int) -> Tensor:
+        """float32 [steps + 1] on the CPU, as the pipeline's own scheduler sets them."""
+        ...
+
+    def latent_shape(self, pipeline: Any, height: int, width: int) -> tuple[int, ...]:
+        """(C, H, W) of the latents of one picture of height x width pixels."""
+        ...
+
+    def native_size(self, pipeline: Any) -> int:
+        """The side in pixels that the model was trained for."""
+        ...
+
+    def encode(self, pipeline: Any, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
+        """The conditioning of every text."""
+        ...
+
+    def predict(self, pipeline: Any, x: Tensor, sigma: float, conditioning: Conditioning) -> Tensor:
+        """x0 without guidance, float32 [N, C, H, W], for states x float32 at one sigma."""
+        ...
+
+    def decode(self, pipeline: Any, latents: Tensor) -> Tensor:
+        """Images float32 [N, H, W, 3] in 0..1 on the CPU."""
+        ...

@@ -1,0 +1,74 @@
+"""Stable Diffusion 3 and 3.5 (diffusers' StableDiffusion3Pipeline)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
+from torch import Tensor
+
+from ..process import Path
+from .family import Conditioning
+
+PATH = Path.FLOW
+_ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
+_CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
+_MLP = ["ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"]
+TARGETS = {
+    "attention": _ATTENTION + _CONTEXT_ATTENTION,
+    "attention+mlp": _ATTENTION + _CONTEXT_ATTENTION + _MLP,
+}
+
+
+def sigmas(pipeline: StableDiffusion3Pipeline, steps: int) -> Tensor:
+    """float32 [steps + 1]; on a copy of the scheduler, so that the pipeline itself stays as it is."""
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    scheduler.set_timesteps(steps, device="cpu")
+    return scheduler.sigmas.float()
+
+
+def latent_shape(pipeline: StableDiffusion3Pipeline, height: int, width: int) -> tuple[int, ...]:
+    """(C, H / 8, W / 8) for a VAE that scales by 8."""
+    scale = pipeline.vae_scale_factor
+    return (pipeline.transformer.config.in_channels, height // scale, width // scale)
+
+
+def native_size(pipeline: StableDiffusion3Pipeline) -> int:
+    """The side in pixels that the pipeline draws by default."""
+    return pipeline.default_sample_size * pipeline.vae_scale_factor
+
+
+def encode(pipeline: StableDiffusion3Pipeline, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
+    """(token embeddings [N, L, D], pooled embeddings [N, P])."""
+    words, _, pooled, _ = pipeline.encode_prompt(
+        prompt=list(texts),
+        prompt_2=None,
+        prompt_3=None,
+        do_classifier_free_guidance=False,
+        max_sequence_length=max_sequence_length,
+    )
+    return words, pooled
+
+
+def predict(pipeline: StableDiffusion3Pipeline, x: Tensor, sigma: float, conditioning: Conditioning) -> Tensor:
+    """x0 = x - sigma v; the network itself runs in its own dtype, all else in float32."""
+    words, pooled = conditioning
+    network = pipeline.transformer
+    timesteps = pipeline.scheduler.config.num_train_timesteps
+    velocity = network(
+        hidden_states=x.to(network.dtype),
+        timestep=torch.full((len(x),), sigma * timesteps, device=x.device),
+        encoder_hidden_states=words,
+        pooled_projections=pooled,
+        return_dict=False,
+    )[0]
+    return x - sigma * velocity.float()
+
+
+def decode(pipeline: StableDiffusion3Pipeline, latents: Tensor) -> Tensor:
+    """Images float32 [N, H, W, 3] in 0..1 on the CPU."""
+    vae = pipeline.vae
+    raw = latents / vae.config.scaling_factor + vae.config.shift_factor
+    pixels = vae.decode(raw.to(vae.dtype), return_dict=False)[0]
+    return (pixels.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).cpu()

@@ -1,0 +1,50 @@
+"""LoRA files: safetensors that stock ComfyUI and diffusers load.
+
+The adapter's scale alpha / rank is folded into the up weights (lora_B). Both readers take a file without alpha at
+scale 1, and diffusers' SD3 loader refuses files with alpha entries; so one file means the same picture in both.
+rank, alpha and training facts stand in the metadata, under "treegrpo", and reading undoes the fold.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import save
+from torch import Tensor
+
+from .atomic import write_bytes
+from .errors import UsageError
+
+UP_ENDINGS = (".lora_B.weight", ".lora_up.weight")
+
+
+def write(path: Path, state: dict[str, Tensor], rank: int, alpha: float, facts: dict | None = None) -> None:
+    """Write an adapter atomically. facts: anything JSON can hold, kept in the metadata.
+
+    There is one metadata key, since safetensors writes several in a random order and equal runs must leave equal files.
+    """
+    folded = _scaled(state, alpha / rank)
+    about = json.dumps({"rank": rank, "alpha": alpha, **(facts or {})})
+    write_bytes(path, save(folded, metadata={"treegrpo": about}))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The adapter's state and the facts in a file written by `write`.
+
+    Raises UsageError when there is no such file or it is not a LoRA of this project.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("treegrpo", "null"))
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UsageError(f'lora: "{path}" cannot be read as a safetensors file ({error}).') from error
+    if about is None:
+        raise UsageError(f'lora: "{path}" has no treegrpo metadata; choose a lora.safetensors that a run has written.')
+    return _scaled(state, about["rank"] / about["alpha"]), about
+
+
+def _scaled(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+    return {name: weight * factor if name.endswith(UP_ENDINGS) else weight for name, weight in state.items()}
