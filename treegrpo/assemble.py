@@ -1,0 +1,56 @@
+"""From the tables of a configuration to the objects of a headless run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import lora_file
+from .config import Config, LoraTable, ModelTable, RewardTable
+from .iteration import Rewards
+from .rewards.registry import create
+
+if TYPE_CHECKING:
+    from .backends.diffusers import DiffusersPolicy
+
+
+def build_policy(config: Config) -> DiffusersPolicy:
+    """The policy of a run, with the adapter of lora.continue_from if there is one."""
+    policy = open_model(config.model, config.lora, config.train.seed)
+    if config.lora.continue_from:
+        state, _ = lora_file.read(Path(config.lora.continue_from))
+        policy.load_adapter_state(state)
+    return policy
+
+
+def open_with_lora(model: ModelTable, lora: Path | None) -> DiffusersPolicy:
+    """A policy on a model with a finished LoRA, or with an adapter that does nothing when `lora` is None."""
+    if lora is None:
+        return open_model(model, LoraTable())
+    state, facts = lora_file.read(lora)
+    policy = open_model(model, LoraTable(rank=facts["rank"], alpha=facts["alpha"], targets=facts["targets"]))
+    policy.load_adapter_state(state)
+    return policy
+
+
+def open_model(model: ModelTable, lora: LoraTable, seed: int = 0) -> DiffusersPolicy:
+    """A policy on a model with a fresh adapter."""
+    from .backends.diffusers import LoraSettings, load
+
+    return load(
+        model.path,
+        LoraSettings(lora.rank, lora.alpha, lora.targets, seed),
+        model.dtype,
+        guidance=model.guidance,
+        negative_prompt=model.negative_prompt,
+        height=model.height,
+        width=model.width,
+        max_sequence_length=model.max_sequence_length,
+        gradient_checkpointing=model.gradient_checkpointing,
+    )
+
+
+def build_rewards(tables: Sequence[RewardTable]) -> Rewards:
+    """The rewards with their weights. Raises UsageError for unknown names and options."""
+    return [(create(table.name, **table.options), table.weight) for table in tables]

@@ -1,0 +1,187 @@
+"""`treegrpo bench methods`: the published methods on one model, one process, the same leaves and updates.
+
+Every method has its own LoRA on the same network. The method that has used the least time runs the next iteration, so
+that all see the same machine, and all are compared at equal training time.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from .assemble import build_policy, build_rewards
+from .atomic import write_text
+from .comparison import Figures, compare
+from .config import Config, KernelTable, PlanTable, WindowTable, read_prompts
+from .console import console
+from .demo import demo_config
+from .grow import BatchSizes
+from .iteration import Rewards, Stopwatch, iterate, make_optimizer
+from .memory import batch_sizes
+from .peak_memory import peak_memory
+from .plan import spaced
+from .policy import Policy
+from .run_state import State
+
+TRAINING_COST = 3
+"""A training step counts as three evaluations: one forward, and a backward of about twice its work."""
+PARTS = ("grow", "decode", "score", "update")
+
+
+@dataclass
+class Contender:
+    """One method with its adapter, optimiser and clock."""
+
+    name: str
+    config: Config
+    optimizer: torch.optim.Optimizer
+    adapter: State
+    iterations: int = 0
+    evaluations: int = 0
+    trained_nodes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: int = 0
+
+    @property
+    def total(self) -> float:
+        """Seconds of training so far."""
+        return sum(self.seconds.values())
+
+
+def method_configs(branch: int, depth: int, prompts_per_iteration: int) -> dict[str, Config]:
+    """The contenders, all with branch^depth leaves per prompt; only plan, window and kernel differ."""
+    base = demo_config("ink")
+    base = base.model_copy(
+        update={"train": base.train.model_copy(update={"prompts_per_iteration": prompts_per_iteration})}
+    )
+    leaves = branch**depth
+    geometric, splits = WindowTable(), WindowTable(schedule="list", at=list(spaced(depth)))
+
+    def variant(plan: PlanTable, window: WindowTable, kernel: str) -> Config:
+        return base.model_copy(update={"plan": plan, "window": window, "kernel": KernelTable(name=kernel)})
+
+    return {
+        "TreeGRPO": variant(PlanTable(branch=branch, depth=depth), geometric, "cps"),
+        "BranchGRPO": variant(PlanTable(method="branchgrpo", branch=branch, depth=depth), splits, "dance_sde"),
+        "MixGRPO": variant(PlanTable(method="mixgrpo", depth=depth, roots=leaves), geometric, "cps"),
+        "Flow-GRPO": variant(PlanTable(method="flow_grpo", roots=leaves), geometric, "flow_sde"),
+        "DanceGRPO": variant(PlanTable(method="dance_grpo", roots=leaves, shared_noise=True), geometric, "dance_sde"),
+    }
+
+
+def bench_methods(seconds: float, branch: int, depth: int, prompts_per_iteration: int, out: Path) -> dict[str, Any]:
+    """Train every method for `seconds`, judge all on held-out prompts, print a table and write methods.json."""
+    configs = method_configs(branch, depth, prompts_per_iteration)
+    first = next(iter(configs.values()))
+    policy, rewards = build_policy(first), build_rewards(first.rewards)
+    assert first.evaluation.prompts
+    prompts, heldout = read_prompts(first.train.prompts), read_prompts(first.evaluation.prompts)
+    sizes = batch_sizes(policy, prompts, first.plan.steps, first.train.memory_gb)
+    start = policy.adapter_state()
+    contenders = []
+    for name, config in configs.items():
+        optimizer = make_optimizer(policy, config.update.learning_rate)
+        contenders.append(Contender(name, config, optimizer, {key: w.clone() for key, w in start.items()}))
+
+    with console.status("") as status:
+        for contender in contenders:  # first iterations pay for warming up, so a copy runs one that does not count
+            spare = make_optimizer(policy, contender.config.update.learning_rate)
+            _run(replace(contender, optimizer=spare, seconds={}), policy, rewards, prompts, sizes)
+        while (slowest := min(contenders, key=lambda c: c.total)).total < seconds:
+            status.update(f"{slowest.name}: iteration {slowest.iterations + 1}, {slowest.total:.0f} of {seconds:.0f} s")
+            _run(slowest, policy, rewards, prompts, sizes)
+
+    rows = []
+    for contender in contenders:
+        policy.load_adapter_state(contender.adapter)
+        figures = compare(
+            policy,
+            heldout,
+            rewards,
+            images_per_prompt=contender.config.evaluation.images_per_prompt,
+            steps=contender.config.plan.steps,
+            seed=-1,
+            sizes=sizes,
+        ).figures
+        rows.append(_row(contender, figures))
+    reference = rows[0]
+    for row in rows:
+        row["count_ratio"] = row["cost_per_iteration"] / reference["cost_per_iteration"]
+        row["time_ratio"] = row["seconds_per_iteration"] / reference["seconds_per_iteration"]
+    result = {
+        "device": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "seconds_per_method": seconds,
+        "leaves": branch**depth,
+        "prompts_per_iteration": prompts_per_iteration,
+        "methods": rows,
+    }
+    print_methods(rows)
+    write_text(out / "methods.json", json.dumps(result, indent=2) + "\n")
+    console.print(f"JSON: {out / 'methods.json'}", soft_wrap=True)
+    return result
+
+
+def _run(contender: Contender, policy: Policy, rewards: Rewards, prompts: Sequence[str], sizes: BatchSizes) -> None:
+    """One iteration of a contender, with its own adapter in the shared network."""
+    policy.load_adapter_state(contender.adapter)
+    watch = Stopwatch()
+    with peak_memory() as peak:
+        outcome = iterate(
+            policy, contender.optimizer, rewards, contender.config, prompts, contender.iterations, sizes, watch
+        )
+    contender.adapter = policy.adapter_state()
+    cost = outcome.tree.plan.cost()
+    contender.iterations += 1
+    contender.evaluations += cost.evaluations * len(outcome.tree.prompts)
+    contender.trained_nodes += sum(len(outcome.tree.denoised[t]) for t in outcome.tree.trained_steps)
+    contender.peak_bytes = max(contender.peak_bytes, peak.bytes)
+    for part, spent in watch.seconds.items():
+        contender.seconds[part] = contender.seconds.get(part, 0.0) + spent
+
+
+def _row(contender: Contender, figures: Figures) -> dict[str, Any]:
+    n = contender.iterations
+    return {
+        "method": contender.name,
+        "kernel": contender.config.kernel.name,
+        "iterations": n,
+        "evaluations_per_iteration": contender.evaluations / n,
+        "trained_nodes_per_iteration": contender.trained_nodes / n,
+        "cost_per_iteration": (contender.evaluations + TRAINING_COST * contender.trained_nodes) / n,
+        "seconds_per_iteration": contender.total / n,
+        "seconds": {part: contender.seconds[part] / n for part in PARTS},
+        "peak_mib": contender.peak_bytes / 2**20,
+        **asdict(figures),
+    }
+
+
+def print_methods(rows: list[dict[str, Any]]) -> None:
+    """The table for people."""
+    table = Table(title="methods at equal training time", title_justify="left")
+    columns = ("method", "iterations", "evals/it", "trained/it", "count", "time", "s/it", *PARTS, "peak MiB", "gain")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row["method"],
+            str(row["iterations"]),
+            f"{row['evaluations_per_iteration']:.0f}",
+            f"{row['trained_nodes_per_iteration']:.0f}",
+            f"{row['count_ratio']:.2f}x",
+            f"{row['time_ratio']:.2f}x",
+            f"{row['seconds_per_iteration']:.2f}",
+            *(f"{row['seconds'][part]:.2f}" for part in PARTS),
+            f"{row['peak_mib']:.0f}",
+            f"{row['gain']['mean']:+.4f}",
+        )
+    console.print(table)
+    console.print("count: evaluations + 3 x trained nodes, against TreeGRPO. time: measured seconds per iteration.")

@@ -1,0 +1,225 @@
+"""The command line: treegrpo demo | train | sample | score | eval | plan | bench."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import RunError, UsageError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+bench = typer.Typer(no_args_is_help=True, help="Measure methods against each other.")
+app.add_typer(bench, name="bench")
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for what the command writes.")]
+ModelPath = Annotated[str, typer.Option("--model", help="A diffusers folder or hub id (a hub id is downloaded).")]
+Lora = Annotated[Path | None, typer.Option("--lora", help="A lora.safetensors that a run has written.")]
+Prompts = Annotated[Path, typer.Option("--prompts", help="A text file, one prompt a line.")]
+Steps = Annotated[int, typer.Option("--steps", min=1, help="Denoising steps.")]
+Guidance = Annotated[float, typer.Option("--guidance", min=0, help="Classifier-free guidance; 1 is off.")]
+SequenceLength = Annotated[int, typer.Option("--max-sequence-length", min=1, help="T5 tokens.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the noise.")]
+RewardName = Annotated[str, typer.Option("--reward", help="A reward; an unknown name lists the known ones.")]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", help='An option of the reward: "template={prompt}, ink style".')
+]
+
+
+@app.callback()
+def _common(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    """Tune a LoRA towards a reward with tree-structured rollouts (arXiv 2512.08153)."""
+
+
+@app.command()
+def plan(
+    method: Annotated[
+        str, typer.Option(help="treegrpo, branchgrpo, mixgrpo, flow_grpo, dance_grpo or ddpo.")
+    ] = "treegrpo",
+    steps: Steps = 10,
+    branch: Annotated[int, typer.Option(min=1, help="Children of every node where the plan branches.")] = 3,
+    depth: Annotated[int, typer.Option(min=1, help="Steps in the window.")] = 3,
+    start: Annotated[int | None, typer.Option(min=0, help="First step of the window; all starts if left out.")] = None,
+    at: Annotated[str, typer.Option(help='Free list of steps instead of a window, such as "0,3,6".')] = "",
+    roots: Annotated[int, typer.Option(min=1, help="Trees (or independent rollouts) per prompt.")] = 1,
+    leaf_limit: Annotated[int, typer.Option(min=2, help="The most leaves per prompt.")] = 4096,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Print what one prompt costs under a plan, before any work."""
+    from .plan_table import plan_costs, print_costs
+
+    table: dict[str, Any] = {
+        "method": method,
+        "steps": steps,
+        "branch": branch,
+        "depth": depth,
+        "roots": roots,
+        "leaf_limit": leaf_limit,
+    }
+    rows = plan_costs(table, start, _integers(at))
+    if as_json:
+        print(json.dumps(rows[0] if len(rows) == 1 else rows))
+    else:
+        print_costs(rows)
+
+
+@app.command()
+def demo(
+    taste: Annotated[str, typer.Option(help="The style to prefer: ink, flat, glossy or noto.")] = "ink",
+    out: Out = Path("runs/demo"),
+) -> None:
+    """Align the bundled model with a taste in minutes, and prove that it worked."""
+    from .demo import run_demo
+
+    raise typer.Exit(0 if run_demo(taste, out) else 1)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option("--config", help="A TOML file; see docs/configuration.md.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; runs/<name of the config> if left out.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the run folder.")] = False,
+) -> None:
+    """Train a LoRA as a config says. Ctrl-C finishes the iteration and saves."""
+    from .config import read_config
+    from .headless import train_from_config
+
+    train_from_config(read_config(config), out or Path("runs") / config.stem, resume, f"--config {config}")
+
+
+@app.command()
+def sample(
+    model: ModelPath,
+    prompt: Annotated[list[str], typer.Option("--prompt", help="What to draw; may be given more than once.")],
+    out: Out = Path("samples"),
+    lora: Lora = None,
+    steps: Steps = 10,
+    guidance: Guidance = 1.0,
+    count: Annotated[int, typer.Option(min=1, help="Pictures per prompt.")] = 4,
+    seed: Seed = 0,
+    max_sequence_length: SequenceLength = 256,
+) -> None:
+    """Draw pictures with a model and, if given, a LoRA."""
+    from .config import ModelTable
+    from .headless import sample_to_folder
+
+    table = ModelTable(path=model, guidance=guidance, max_sequence_length=max_sequence_length)
+    for file in sample_to_folder(table, lora, prompt, out, steps=steps, count=count, seed=seed):
+        print(file)
+
+
+@app.command()
+def score(
+    images: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    reward: RewardName,
+    prompt: Annotated[str, typer.Option("--prompt", help="What the pictures should show.")] = "",
+    option: Options = None,
+) -> None:
+    """Score picture files with a reward; one line each, larger is better."""
+    from .headless import score_files
+
+    for file, value in score_files(images, prompt, reward, _options(option)):
+        print(f"{value:.6f}\t{file}")
+
+
+@app.command(name="eval")
+def evaluate(
+    model: ModelPath,
+    lora: Annotated[Path, typer.Option("--lora", help="A lora.safetensors that a run has written.")],
+    prompts: Prompts,
+    reward: RewardName,
+    option: Options = None,
+    steps: Steps = 10,
+    guidance: Guidance = 1.0,
+    count: Annotated[int, typer.Option(min=2, help="Pictures per prompt.")] = 8,
+    seed: Seed = 0,
+    max_sequence_length: SequenceLength = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Compare a LoRA with its base model on prompts: reward with 95 % interval, and diversity."""
+    from .assemble import build_rewards, open_with_lora
+    from .comparison import compare, print_comparison
+    from .config import ModelTable, RewardTable, read_prompts
+
+    table = ModelTable(path=model, guidance=guidance, max_sequence_length=max_sequence_length)
+    rewards = build_rewards([RewardTable(name=reward, options=_options(option))])
+    policy = open_with_lora(table, lora)
+    result = compare(policy, read_prompts(prompts), rewards, images_per_prompt=count, steps=steps, seed=seed)
+    if as_json:
+        print(json.dumps(asdict(result.figures)))
+    else:
+        print_comparison({str(prompts): result.figures})
+
+
+@bench.command()
+def methods(
+    seconds: Annotated[float, typer.Option(min=1, help="Training time that every method gets.")] = 120,
+    leaves_branch: Annotated[int, typer.Option("--branch", min=2, help="Branching factor of the trees.")] = 3,
+    depth: Annotated[int, typer.Option(min=1, help="Branching steps of the trees.")] = 3,
+    prompts_per_iteration: Annotated[int, typer.Option(min=1)] = 4,
+    out: Out = Path("runs/bench-methods"),
+) -> None:
+    """TreeGRPO, BranchGRPO, MixGRPO and flat GRPO on the bundled model: cost, speed, and reward at equal time."""
+    from .bench import bench_methods
+
+    bench_methods(seconds, leaves_branch, depth, prompts_per_iteration, out)
+
+
+def _quiet_libraries() -> None:
+    """Silence progress bars and notices of the model libraries; call it before anything imports them."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f'--at: "{text}" is not a list of steps; write for example --at 0,3,6.') from None
+
+
+def _options(pairs: list[str] | None) -> dict[str, str]:
+    """Reward options from "name=value" pairs."""
+    for pair in pairs or []:
+        if "=" not in pair:
+            raise UsageError(f'--option: "{pair}" has no "="; write name=value.')
+    return dict(pair.split("=", 1) for pair in pairs or [])
+
+
+def main() -> None:
+    """Run the command line: exit code 2 for a usage error, 1 for a failure, one sentence for either."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    _quiet_libraries()
+    try:
+        app(args=[argument for argument in arguments if argument != "--debug"])
+    except UsageError as error:
+        _leave(error, 2, debug)
+    except RunError as error:
+        _leave(error, 1, debug)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        sentence = f"{type(error).__name__}: {error} (add --debug to see where)"
+        _leave(RuntimeError(sentence) if not debug else error, 1, debug)
+
+
+def _leave(error: Exception, code: int, debug: bool) -> None:
+    if debug:
+        raise error
+    print(f"treegrpo: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

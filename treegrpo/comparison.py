@@ -1,0 +1,88 @@
+"""Before and after: a LoRA against its base model on the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from .console import console
+from .evaluation import Evaluation, Interval, bootstrap, evaluate
+from .grow import BatchSizes
+from .iteration import Rewards
+from .memory import DEFAULT_GB, batch_sizes
+from .policy import Policy
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Rewards with 95 % intervals; gain is the mean of the differences picture by picture."""
+
+    before: Interval
+    after: Interval
+    gain: Interval
+    diversity_before: float
+    diversity_after: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the whole interval of the gain lies above 0."""
+        return self.gain.low > 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both evaluations and the figures drawn from them."""
+
+    before: Evaluation
+    after: Evaluation
+    figures: Figures
+
+
+def compare(
+    policy: Policy,
+    prompts: Sequence[str],
+    rewards: Rewards,
+    *,
+    images_per_prompt: int,
+    steps: int,
+    seed: int,
+    sizes: BatchSizes | None = None,
+) -> Comparison:
+    """Evaluate the base model and the policy's adapter on the same prompts and noise."""
+    batch = sizes or batch_sizes(policy, prompts, steps, DEFAULT_GB)
+
+    def judge() -> Evaluation:
+        return evaluate(
+            policy, prompts, rewards, images_per_prompt=images_per_prompt, steps=steps, seed=seed, batch=batch
+        )
+
+    with policy.reference():
+        before = judge()
+    after = judge()
+    figures = Figures(
+        before=bootstrap(before.scores),
+        after=bootstrap(after.scores),
+        gain=bootstrap(after.scores - before.scores),
+        diversity_before=before.diversity,
+        diversity_after=after.diversity,
+    )
+    return Comparison(before, after, figures)
+
+
+def print_comparison(rows: dict[str, Figures]) -> None:
+    """One line per set of prompts."""
+    table = Table(title="reward, mean [95 % interval over prompts]", title_justify="left")
+    for column in ("prompts", "before", "after", "gain", "diversity before", "after"):
+        table.add_column(column, justify="left" if column == "prompts" else "right")
+    for name, figures in rows.items():
+        table.add_row(
+            name,
+            str(figures.before),
+            str(figures.after),
+            str(figures.gain),
+            f"{figures.diversity_before:.3f}",
+            f"{figures.diversity_after:.3f}",
+        )
+    console.print(table)

@@ -1,0 +1,279 @@
+"""The configuration of a run: a TOML file whose tables are the classes below."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from . import window as windows
+from .advantage import BACKUPS, CENTRINGS
+from .errors import UsageError, check_known
+from .objective import WEIGHTINGS
+from .plan import LEAF_LIMIT, METHODS, TreePlan, preset, spaced
+from .process import KERNELS, Kernel
+from .rewards.registry import REWARDS
+from .update import UpdateSettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def _one_of(key: str, known: Iterable[str]) -> AfterValidator:
+    return AfterValidator(lambda value: check_known(key, value, known))
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelTable(_Table):
+    """path: a diffusers folder or hub id. dtype: by default float32 on a CPU and bfloat16 elsewhere."""
+
+    path: str
+    dtype: Literal["float32", "bfloat16"] | None = None
+    guidance: float = Field(1.0, ge=0)
+    negative_prompt: str = ""
+    height: int | None = Field(None, gt=0)
+    width: int | None = Field(None, gt=0)
+    max_sequence_length: int = Field(256, ge=1)
+    gradient_checkpointing: bool = False
+
+
+class LoraTable(_Table):
+    """targets: "attention", "attention+mlp", or a list of module name endings. continue_from: a LoRA file."""
+
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(8.0, gt=0)
+    targets: str | list[str] = "attention"
+    continue_from: str | None = None
+
+
+class PlanTable(_Table):
+    """depth: length of the window (number of splits for branchgrpo). roots: trees, or rollouts, per prompt."""
+
+    method: Annotated[str, _one_of("plan.method", METHODS)] = "treegrpo"
+    steps: int = Field(10, ge=1)
+    branch: int = Field(3, ge=1)
+    depth: int = Field(3, ge=1)
+    roots: int = Field(1, ge=1)
+    shared_noise: bool = False
+    leaf_limit: int = Field(LEAF_LIMIT, ge=2)
+
+
+class WindowTable(_Table):
+    """Where the window lies in each iteration. ratio: geometric. every: shifting. start: fixed. at: list."""
+
+    schedule: Annotated[str, _one_of("window.schedule", windows.SCHEDULES)] = "geometric"
+    ratio: float = Field(0.5, gt=0, lt=1)
+    every: int = Field(50, ge=1)
+    start: int = Field(0, ge=0)
+    at: list[int] = []
+
+
+class KernelTable(_Table):
+    """eta: noise level; by default 0.7 for flow_sde, 0.3 for dance_sde, 0.8 for cps, 1 for ddim."""
+
+    name: Annotated[str, _one_of("kernel.name", KERNELS)] = "cps"
+    eta: float | None = Field(None, gt=0)
+
+
+class RewardTable(_Table):
+    """One reward of the mix. options: passed to the reward, for example template or model of clipscore."""
+
+    name: Annotated[str, _one_of("rewards.name", REWARDS)]
+    weight: float = 1.0
+    options: dict[str, Any] = {}
+
+
+class AdvantageTable(_Table):
+    """backup: "logprob" (paper) or "mean". centring: "none" (paper) or "siblings"."""
+
+    backup: Annotated[str, _one_of("advantage.backup", BACKUPS)] = "logprob"
+    centring: Annotated[str, _one_of("advantage.centring", CENTRINGS)] = "none"
+    clamp: float = Field(5.0, gt=0)
+
+
+class UpdateTable(_Table):
+    """updates_per_rollout: optimiser steps per rollout, each over all edges. ema: decay of the averaged adapter."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    updates_per_rollout: int = Field(1, ge=1)
+    clip_range: float = Field(1e-4, gt=0)
+    weighting: Annotated[str, _one_of("update.weighting", WEIGHTINGS)] = "edges"
+    kl: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1)
+
+    def settings(self) -> UpdateSettings:
+        """What the update needs to know."""
+        return UpdateSettings(self.updates_per_rollout, self.clip_range, self.weighting, self.kl, self.max_grad_norm)
+
+
+class TrainTable(_Table):
+    """prompts: a text file, one prompt a line. memory_gb: GiB for activations. trees_every: iterations between
+    trees kept for viewing (0: none)."""
+
+    prompts: str
+    iterations: int = Field(100, ge=1)
+    prompts_per_iteration: int = Field(8, ge=1)
+    seed: int = 0
+    memory_gb: float = Field(2.0, gt=0)
+    trees_every: int = Field(10, ge=0)
+    tensorboard: bool = False
+
+
+class EvaluationTable(_Table):
+    """Held-out judgement by ODE samples. prompts: a text file. every: iterations between evaluations (0: none).
+
+    rewards: what judges; the training rewards if empty. patience: stop after so many evaluations without a new best
+    (0: never).
+    """
+
+    prompts: str | None = None
+    every: int = Field(0, ge=0)
+    images_per_prompt: int = Field(4, ge=2)
+    rewards: list[RewardTable] = []
+    patience: int = Field(0, ge=0)
+
+
+class Config(_Table):
+    """Everything that decides a run."""
+
+    model: ModelTable
+    lora: LoraTable = LoraTable()
+    plan: PlanTable = PlanTable()
+    window: WindowTable = WindowTable()
+    kernel: KernelTable = KernelTable()
+    rewards: list[RewardTable] = Field(min_length=1)
+    advantage: AdvantageTable = AdvantageTable()
+    update: UpdateTable = UpdateTable()
+    train: TrainTable
+    evaluation: EvaluationTable = EvaluationTable()
+
+    @model_validator(mode="after")
+    def _plan_is_possible(self) -> Config:
+        self.make_plan(0, torch.Generator())
+        return self
+
+    def make_kernel(self) -> Kernel:
+        """The kernel of the stochastic steps. Raises UsageError for an unknown name."""
+        return Kernel(self.kernel.name, self.kernel.eta)
+
+    def make_plan(self, iteration: int, generator: torch.Generator) -> TreePlan:
+        """The plan of one iteration; `generator` draws random windows. Raises UsageError for what cannot be."""
+        return make_plan(self.plan, self.window, iteration, generator)
+
+
+def make_plan(plan: PlanTable, window: WindowTable, iteration: int, generator: torch.Generator) -> TreePlan:
+    """The plan of one iteration, with its window drawn from the schedule."""
+    if plan.method == "branchgrpo" and window.schedule != "list":
+        where = spaced(plan.depth)
+    elif plan.method in ("treegrpo", "mixgrpo", "branchgrpo"):
+        where = windows.choose(
+            window.schedule,
+            steps=plan.steps,
+            depth=plan.depth,
+            iteration=iteration,
+            generator=generator,
+            ratio=window.ratio,
+            every=window.every,
+            start=window.start,
+            at=window.at,
+        )
+    else:
+        where = ()
+    return preset(
+        plan.method,
+        steps=plan.steps,
+        branch=plan.branch,
+        window=where,
+        roots=plan.roots,
+        shared_noise=plan.shared_noise,
+        leaf_limit=plan.leaf_limit,
+    )
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a TOML file; relative prompt and model paths are taken from the file's folder.
+
+    Raises UsageError naming the file, the key and what to write instead.
+    """
+    try:
+        with open(path, "rb") as file:
+            tables = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f'--config: "{path}" cannot be read ({error.strerror}).') from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f'--config: "{path}" is not valid TOML ({error}).') from error
+    return _beside(parse_config(tables, str(path)), path.parent)
+
+
+def parse_config(tables: dict[str, Any], source: str) -> Config:
+    """Validate tables into a Config. Raises UsageError for the first thing that is wrong."""
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as error:
+        raise UsageError(f"{source}: {_sentence(error.errors()[0])}") from error
+
+
+def read_prompts(path: Path | str) -> list[str]:
+    """The prompts of a text file, one a line; blank lines and lines that start with # do not count.
+
+    Raises UsageError when the file cannot be read or holds no prompt.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f'prompts: "{path}" cannot be read as a text file ({error}).') from error
+    prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not prompts:
+        raise UsageError(f'prompts: "{path}" holds no prompt; write one a line.')
+    return prompts
+
+
+def _beside(config: Config, folder: Path) -> Config:
+    """The same configuration with paths that exist beside the file made whole."""
+
+    def whole(path: str | None) -> str | None:
+        return str((folder / path).resolve()) if path is not None and (folder / path).exists() else path
+
+    return config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"path": whole(config.model.path)}),
+            "lora": config.lora.model_copy(update={"continue_from": whole(config.lora.continue_from)}),
+            "train": config.train.model_copy(update={"prompts": whole(config.train.prompts)}),
+            "evaluation": config.evaluation.model_copy(update={"prompts": whole(config.evaluation.prompts)}),
+        }
+    )
+
+
+def _sentence(error: Any) -> str:
+    """One sentence for one pydantic error."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _keys(error["loc"][:-1])
+        near = get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.0)
+        return f'"{key}" is not a setting; did you mean "{near[0]}"? The settings there are {", ".join(known)}.'
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "missing":
+        return f'"{key}" is missing; add it.'
+    return f'"{key}" = {error["input"]!r} cannot be used: {error["msg"][0].lower()}{error["msg"][1:]}.'
+
+
+def _keys(location: tuple) -> list[str]:
+    """The settings of the table at a location such as ("rewards", 0)."""
+    table: type[BaseModel] = Config
+    for part in location:
+        if isinstance(part, str):
+            kind = table.model_fields[part].annotation
+            table = next(t for t in (*get_args(kind), kind) if isinstance(t, type) and issubclass(t, BaseModel))
+    return list(table.model_fields)

@@ -1,0 +1,75 @@
+"""What a person sees in the terminal while a run goes on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .trainer import Report
+
+console = Console(highlight=False)
+LINES = 12
+"""About how many lines of figures a whole run prints."""
+
+
+class Interrupt:
+    """Turns the first Ctrl-C into a wish to stop after this iteration; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def __enter__(self) -> Interrupt:
+        self._previous = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    def _note(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+        console.print("Stopping after this iteration; press Ctrl-C again to stop at once.")
+
+
+def follow(reports: Iterable[Report], total: int) -> tuple[list[Report], bool]:
+    """Show progress until the reports end or Ctrl-C asks to stop. Returns the reports, and whether it was stopped."""
+    seen: list[Report] = []
+    every = max(1, total // LINES)
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    console.print(f"[bold]{HEADER}[/bold]")
+    with Interrupt() as interrupt, Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("training", total=total)
+        for report in reports:
+            seen.append(report)
+            progress.update(task, completed=report.iteration + 1)
+            for sentence in report.skipped:
+                console.print(f"[yellow]iteration {report.iteration + 1}: {sentence}[/yellow]")
+            if report.iteration % every == 0 or report.iteration + 1 == total:
+                console.print(line(report))
+            if interrupt.wanted:
+                return seen, True
+    return seen, False
+
+
+HEADER = (
+    f"{'iteration':>9}  {'window':<8}  {'reward':>9}  {'spread':>7}  "
+    f"{'|ratio-1|':>9}  {'grad norm':>9}  {'images/s':>8}"
+)
+
+
+def line(report: Report) -> str:
+    """One row of figures: reward and spread are summed over the rewards."""
+    reward, spread = sum(report.reward.values()), sum(report.spread.values())
+    norm = report.grad_norm[-1]
+    window = f"{report.window[0]}-{report.window[-1]}"
+    rate = report.leaves / sum(report.seconds.values())
+    heldout = "" if report.heldout is None else f"   held-out {report.heldout:.4f}"
+    return (
+        f"{report.iteration + 1:>9}  {window:<8}  {reward:>9.4f}  {spread:>7.4f}  {report.ratio_error[0]:>9.1e}  "
+        f"{'-' if norm is None else format(norm, '.2e'):>9}  {rate:>8.1f}{heldout}"
+    )

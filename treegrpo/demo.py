@@ -1,0 +1,156 @@
+"""`treegrpo demo`: align the bundled model with a taste, and prove that it worked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from .assemble import build_policy, build_rewards
+from .atomic import write_text
+from .bundled import DEMO_CONFIG, HELDOUT_PROMPTS
+from .comparison import Comparison, compare, print_comparison
+from .config import Config, read_config, read_prompts
+from .console import console, follow
+from .errors import UsageError
+from .evaluation import Evaluation
+from .grow import BatchSizes
+from .iteration import Outcome
+from .pictures.contact_sheet import save_contact_sheet
+from .pictures.reward_curve import save_reward_curve
+from .pictures.tree_picture import save_tree_picture
+from .policy import Policy
+from .rewards.clipscore import ClipScore
+from .run_folder import RunFolder
+from .trainer import train
+from .tree_record import node_images, record
+
+STYLES = ("ink", "flat", "glossy", "noto")
+
+
+def demo_config(taste: str) -> Config:
+    """The bundled configuration with `taste` filled in. Raises UsageError for a style the model does not know."""
+    if taste not in STYLES:
+        raise UsageError(f'--taste: "{taste}" is not a style of the bundled model; choose {", ".join(STYLES)}.')
+    config = read_config(DEMO_CONFIG)
+    [reward] = config.rewards
+    template = reward.options["template"].replace("{taste}", taste)
+    return config.model_copy(update={"rewards": [reward.model_copy(update={"options": {"template": template}})]})
+
+
+def run_demo(taste: str, out: Path) -> bool:
+    """Train, judge on held-out prompts, and leave LoRA and pictures in a new folder; whether the gain is significant.
+
+    Raises UsageError for an unknown taste, RunError when something fails.
+    """
+    config = demo_config(taste)
+    with RunFolder(_new_folder(out)) as folder:
+        policy, rewards = build_policy(config), build_rewards(config.rewards)
+        prompts, heldout = read_prompts(config.train.prompts), read_prompts(HELDOUT_PROMPTS)
+        console.print(
+            f'Teaching the bundled model to draw in {taste} style, from prompts that name no style ("{prompts[0]}").'
+        )
+        richest, sizes = _Richest(), _Sizes()
+        began = time.perf_counter()
+        reports, stopped = follow(
+            train(policy, rewards, config, folder, prompts, on_start=sizes.note, on_outcome=richest.note),
+            config.train.iterations,
+        )
+        seconds = time.perf_counter() - began
+        console.print(f"Trained {len(reports)} iterations in {seconds:.0f} s. LoRA: {folder.lora_file}", soft_wrap=True)
+        if stopped:
+            return False
+
+        comparisons = {
+            name: compare(
+                policy,
+                texts,
+                rewards,
+                images_per_prompt=config.evaluation.images_per_prompt,
+                steps=config.plan.steps,
+                seed=-1,
+                sizes=sizes.sizes,
+            )
+            for name, texts in (("held-out", heldout), ("training", prompts))
+        }
+        judged = comparisons["held-out"]
+        print_comparison({f"{name} prompts, new seeds": c.figures for name, c in comparisons.items()})
+        judge = rewards[0][0]
+        assert isinstance(judge, ClipScore)
+        shares = [style_share(judge, evaluation, taste) for evaluation in (judged.before, judged.after)]
+        console.print(f"Held-out pictures in {taste} style: {shares[0]:.0%} before, {shares[1]:.0%} after.")
+
+        _save_pictures(folder.path, judged, richest, policy, sizes.sizes, folder.metrics(), taste)
+        result = {
+            "taste": taste,
+            "iterations": len(reports),
+            "training_seconds": round(seconds, 1),
+            **{name: asdict(c.figures) for name, c in comparisons.items()},
+            "style_share_before": shares[0],
+            "style_share_after": shares[1],
+        }
+        write_text(folder.path / "result.json", json.dumps(result, indent=2) + "\n")
+        console.print(f"Pictures: {folder.path}/before-after.png, reward-curve.png, tree.png, tree.svg", soft_wrap=True)
+        significant = judged.figures.significant
+        if not significant:
+            console.print("[red]The improvement on held-out prompts is not significant.[/red]")
+        return significant
+
+
+def style_share(judge: ClipScore, evaluation: Evaluation, taste: str) -> float:
+    """The share of pictures that the scorer finds closest to `taste` among all styles."""
+    images = evaluation.images.flatten(0, 1)
+    nearest = (judge.embed_images(images) @ judge.embed_texts([f"{style} style" for style in STYLES]).T).argmax(1)
+    return float((nearest == STYLES.index(taste)).float().mean())
+
+
+class _Sizes:
+    """Remembers the batch sizes that training found."""
+
+    sizes: BatchSizes
+
+    def note(self, sizes: BatchSizes, _first_iteration: int) -> None:
+        self.sizes = sizes
+
+
+class _Richest:
+    """Remembers the tree whose leaves differ most in reward: the one worth a picture."""
+
+    outcome: Outcome
+    prompt = 0
+    spread = -1.0
+
+    def note(self, outcome: Outcome) -> None:
+        spreads = torch.stack([scores.std(1) for scores in outcome.tree.rewards.values()]).sum(0)
+        best = int(spreads.argmax())
+        if float(spreads[best]) > self.spread:
+            self.outcome, self.prompt, self.spread = outcome, best, float(spreads[best])
+
+
+def _new_folder(path: Path) -> Path:
+    """The path itself, or with the first number behind it that is not taken: a demo never continues an older one."""
+    number, free = 2, path
+    while (free / "state.safetensors").exists():
+        free, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return free
+
+
+def _save_pictures(
+    folder: Path,
+    judged: Comparison,
+    richest: _Richest,
+    policy: Policy,
+    sizes: BatchSizes,
+    metrics: Sequence[dict],
+    taste: str,
+) -> None:
+    title = f"the same prompts and noise; taste: {taste} style"
+    save_contact_sheet(folder / "before-after.png", judged.before, judged.after, title=title)
+    save_reward_curve(folder / "reward-curve.png", list(metrics))
+    tree = richest.outcome.tree
+    images = node_images(tree, policy, sizes, richest.outcome.images)
+    save_tree_picture([folder / "tree.png", folder / "tree.svg"], record(tree), images, richest.prompt)

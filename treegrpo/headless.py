@@ -1,0 +1,58 @@
+"""What the commands train, sample and score do."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from .assemble import build_policy, build_rewards, open_with_lora
+from .config import Config, ModelTable, RewardTable, read_prompts
+from .console import console, follow
+from .memory import DEFAULT_GB, batch_sizes
+from .metrics_board import open_board
+from .pictures.image_file import read_image, save_image
+from .rewards.reward import score
+from .run_folder import RunFolder
+from .sample import decode, sample
+from .trainer import train
+
+
+def train_from_config(config: Config, out: Path, resume: bool, again: str) -> None:
+    """Train, showing progress; Ctrl-C ends it cleanly. again: the arguments that name this config, for the hint."""
+    with RunFolder(out, resume) as folder:
+        prompts = read_prompts(config.train.prompts)
+        heldout = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
+        rewards, judges = build_rewards(config.rewards), build_rewards(config.evaluation.rewards)
+        policy = build_policy(config)
+        board = open_board(out) if config.train.tensorboard else None
+        reports = train(policy, rewards, config, folder, prompts, heldout, judges)
+        seen, stopped = follow(board(reports) if board else reports, config.train.iterations)
+        if stopped:
+            console.print(f"Stopped after {seen[-1].iteration + 1} iterations; everything is saved.")
+            console.print(f"Continue with: treegrpo train {again} --out {out} --resume", soft_wrap=True)
+        console.print(f"LoRA: {folder.lora_file}", soft_wrap=True)
+
+
+def sample_to_folder(
+    model: ModelTable, lora: Path | None, prompts: Sequence[str], out: Path, *, steps: int, count: int, seed: int
+) -> list[Path]:
+    """Draw `count` pictures of every prompt into new PNG files, named by prompt and number; returns the files."""
+    policy = open_with_lora(model, lora)
+    texts = [prompt for prompt in prompts for _ in range(count)]
+    sizes = batch_sizes(policy, prompts, steps, DEFAULT_GB)
+    latents = sample(policy, texts, steps, torch.Generator().manual_seed(seed), sizes)
+    files = []
+    for text, pixels in zip(texts, decode(policy, latents, sizes), strict=True):
+        name = "".join(letter if letter.isalnum() else "-" for letter in text)[:60].strip("-")
+        files.append(next(file for n in itertools.count() if not (file := out / f"{name}-{n}.png").exists()))
+        save_image(files[-1], pixels)
+    return files
+
+
+def score_files(files: Sequence[Path], prompt: str, reward: str, options: dict[str, str]) -> list[tuple[Path, float]]:
+    """The score of every picture file. Raises UsageError for a file that is not a picture."""
+    [(judge, _)] = build_rewards([RewardTable(name=reward, options=options)])
+    return [(file, float(score(judge, read_image(file)[None], [prompt])[0])) for file in files]

@@ -1,0 +1,104 @@
+"""One iteration: grow -> decode -> score -> back up -> update."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .advantage import with_advantages
+from .config import Config
+from .grow import BatchSizes, grow
+from .policy import Policy
+from .rewards.reward import Reward, score
+from .sample import decode
+from .tree import Tree
+from .update import UpdateStatistics, update
+
+Rewards = Sequence[tuple[Reward, float]]
+"""Rewards with their weights in the mix."""
+
+
+class Stopwatch:
+    """Seconds per named part of an iteration."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap under `name`."""
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The backed-up tree, its leaf images float32 [P * leaves, H, W, 3], and what the update did."""
+
+    tree: Tree
+    images: Tensor
+    statistics: UpdateStatistics
+
+
+def iteration_seed(seed: int, iteration: int) -> int:
+    """The seed of one iteration's random numbers: a function of the two, so that resuming needs no RNG state."""
+    return seed * 1_000_003 + iteration
+
+
+def prompts_of(prompts: Sequence[str], count: int, seed: int, iteration: int) -> list[str]:
+    """The `count` prompts of one iteration: a walk through the list, shuffled anew on every round."""
+    chosen = []
+    for place in range(iteration * count, (iteration + 1) * count):
+        turn, position = divmod(place, len(prompts))
+        shuffle = torch.Generator().manual_seed(iteration_seed(seed + 1, -1 - turn))
+        chosen.append(prompts[int(torch.randperm(len(prompts), generator=shuffle)[position])])
+    return chosen
+
+
+def score_tree(tree: Tree, images: Tensor, rewards: Rewards) -> Tree:
+    """The tree with the scores of its leaf images [P * leaves, H, W, 3] by every reward."""
+    prompts = tree.prompts_at(tree.plan.steps)
+    return tree.with_rewards({reward.name: score(reward, images, prompts) for reward, _ in rewards})
+
+
+def iterate(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    rewards: Rewards,
+    config: Config,
+    prompts: Sequence[str],
+    number: int,
+    sizes: BatchSizes,
+    watch: Stopwatch,
+) -> Outcome:
+    """Run iteration `number` (0, 1, ...) of a run: its prompts, window and noise follow from seed and number alone.
+
+    Books the parts grow, decode, score and update on `watch`.
+    """
+    generator = torch.Generator().manual_seed(iteration_seed(config.train.seed, number))
+    plan = config.make_plan(number, generator)
+    count = min(config.train.prompts_per_iteration, len(prompts))
+    chosen = prompts_of(prompts, count, config.train.seed, number)
+
+    tree = grow(policy, chosen, plan, config.make_kernel(), generator, sizes)
+    watch.lap("grow")
+    images = decode(policy, tree.leaves, sizes)
+    watch.lap("decode")
+    tree = score_tree(tree, images, rewards)
+    watch.lap("score")
+    weights = {reward.name: weight for reward, weight in rewards}
+    how = config.advantage
+    tree = with_advantages(tree, weights, how.backup, how.centring, how.clamp)
+    statistics = update(policy, tree, optimizer, config.update.settings(), sizes.training)
+    watch.lap("update")
+    return Outcome(tree, images, statistics)
+
+
+def make_optimizer(policy: Policy, learning_rate: float) -> torch.optim.Optimizer:
+    """AdamW without weight decay: the adapter starts at the base model and only rewards should move it."""
+    return torch.optim.AdamW(policy.parameters(), lr=learning_rate, weight_decay=0.0)

@@ -1,0 +1,37 @@
+"""Optional TensorBoard logging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from .errors import UsageError
+from .trainer import Report
+
+
+def open_board(folder: Path) -> Callable[[Iterable[Report]], Iterator[Report]]:
+    """A function that passes reports through and logs them under folder/tensorboard.
+
+    Raises UsageError when TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "train.tensorboard: TensorBoard is not installed; pip install 'treegrpo[tensorboard]' or set it to false."
+        ) from error
+
+    def log(reports: Iterable[Report]) -> Iterator[Report]:
+        with SummaryWriter(folder / "tensorboard") as writer:
+            for report in reports:
+                for name in report.reward:
+                    writer.add_scalar(f"reward/{name}", report.reward[name], report.iteration)
+                    writer.add_scalar(f"spread/{name}", report.spread[name], report.iteration)
+                if report.grad_norm[-1] is not None:
+                    writer.add_scalar("update/grad_norm", report.grad_norm[-1], report.iteration)
+                if report.heldout is not None:
+                    writer.add_scalar("reward/heldout", report.heldout, report.iteration)
+                writer.flush()
+                yield report
+
+    return log

@@ -1,0 +1,1 @@
+"""Pictures of a run, for people: before and after, the reward curve, a grown tree."""

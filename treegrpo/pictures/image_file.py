@@ -1,0 +1,30 @@
+"""Picture files in and out."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ..atomic import write_bytes
+from ..errors import UsageError
+
+
+def save_image(path: Path, pixels: Tensor) -> None:
+    """Write one picture float32 [H, W, 3] in 0..1 as PNG."""
+    file = BytesIO()
+    Image.fromarray((pixels * 255).round().to(torch.uint8).numpy()).save(file, format="PNG")
+    write_bytes(path, file.getvalue())
+
+
+def read_image(path: Path) -> Tensor:
+    """The picture in a file, float32 [H, W, 3] in 0..1. Raises UsageError when it is not one."""
+    try:
+        with Image.open(path) as image:
+            return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
+    except (OSError, UnidentifiedImageError) as error:
+        raise UsageError(f'images: "{path}" cannot be read as a picture ({error}).') from error

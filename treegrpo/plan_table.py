@@ -1,0 +1,63 @@
+"""The costs of plans as rows, for `treegrpo plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from . import window as windows
+from .config import PlanTable, WindowTable, make_plan
+from .console import console
+from .errors import UsageError
+
+WINDOWED = ("treegrpo", "mixgrpo")
+
+
+def plan_costs(plan: dict[str, Any], start: int | None, at: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """One row per window start (a single one when `start` or `at` is given, or the method has no window).
+
+    Each row has start, probability of the start under the geometric schedule, and the fields of plan.Cost.
+    Raises UsageError for a plan that cannot be.
+    """
+    try:
+        table = PlanTable(**plan)
+    except ValidationError as error:
+        raise UsageError(f"plan: {error.errors()[0]['msg']}.") from error
+    if at:
+        return [_row(table, WindowTable(schedule="list", at=list(at)), None)]
+    if start is not None or table.method not in WINDOWED:
+        return [_row(table, WindowTable(schedule="fixed", start=start or 0), start)]
+    chances = windows.geometric(table.steps, table.depth)
+    rows = [_row(table, WindowTable(schedule="fixed", start=i), i) for i in range(len(chances))]
+    return [{**row, "probability": chance} for row, chance in zip(rows, chances, strict=True)]
+
+
+def _row(plan: PlanTable, window: WindowTable, start: int | None) -> dict[str, Any]:
+    made = make_plan(plan, window, 0, torch.Generator())
+    return {"method": plan.method, "start": start, **asdict(made.cost())}
+
+
+def print_costs(rows: list[dict[str, Any]]) -> None:
+    """A table for people, with the mean over the geometric window schedule below it."""
+    from rich.table import Table
+
+    first = rows[0]
+    table = Table(title=f"{first['method']}: cost of one prompt", title_justify="left")
+    for name in ("window start", "leaves", "evaluations", "trained nodes", "trained edges", "peak frontier", "saved"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        saved = row["independent_evaluations"] / row["evaluations"]
+        table.add_row(
+            "-" if row["start"] is None else str(row["start"]),
+            *(str(row[key]) for key in ("leaves", "evaluations", "trained_nodes", "trained_edges", "peak_frontier")),
+            f"{saved:.2f}x",
+        )
+    console.print(table)
+    console.print(f"Independent sampling of as many leaves: {first['independent_evaluations']} evaluations.")
+    if len(rows) > 1:
+        mean = sum(row["probability"] * row["evaluations"] for row in rows)
+        console.print(f"Mean over the geometric window schedule (r = 0.5): {mean:.1f} evaluations.")

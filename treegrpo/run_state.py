@@ -1,0 +1,102 @@
+"""What a run must remember between iterations, and how it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .policy import Policy
+from .run_folder import RunFolder
+
+State = dict[str, Tensor]
+
+
+@dataclass
+class RunState:
+    """iteration: the next one to run. average: the adapter's moving average, if one is kept.
+
+    best_heldout: the best held-out reward so far. stale: evaluations since it was reached.
+    """
+
+    iteration: int = 0
+    average: State = field(default_factory=dict)
+    best_heldout: float | None = None
+    stale: int = 0
+
+    @classmethod
+    def restore(cls, folder: RunFolder, policy: Policy, optimizer: torch.optim.Optimizer) -> RunState:
+        """Put policy and optimiser where the run in `folder` stopped; a fresh state when there is none."""
+        stored = folder.load_state()
+        if stored is None:
+            return cls()
+        tensors, facts = stored
+        policy.load_adapter_state(_under("adapter", tensors))
+        _restore_optimizer(optimizer, _under("optimizer", tensors))
+        return cls(average=_under("average", tensors), **facts)
+
+    def save(self, folder: RunFolder, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
+        """Write everything that `restore` needs; after this the iterations so far cannot be lost."""
+        tensors = {
+            **_prefixed("adapter", policy.adapter_state()),
+            **_prefixed("average", self.average),
+            **_prefixed("optimizer", _optimizer_state(optimizer)),
+        }
+        facts = {"iteration": self.iteration, "best_heldout": self.best_heldout, "stale": self.stale}
+        folder.save_state(tensors, facts)
+
+    def update_average(self, policy: Policy, decay: float) -> None:
+        """average <- decay * average + (1 - decay) * adapter; the first call copies the adapter."""
+        current = policy.adapter_state()
+        if not self.average:
+            self.average = current
+        self.average = {name: torch.lerp(weight, self.average[name], decay) for name, weight in current.items()}
+
+    def result(self, policy: Policy) -> State:
+        """The adapter that the run is about: the average when one is kept."""
+        return self.average or policy.adapter_state()
+
+    @contextmanager
+    def result_loaded(self, policy: Policy) -> Iterator[None]:
+        """A context in which the policy holds `result`."""
+        if not self.average:
+            yield
+            return
+        current = policy.adapter_state()
+        policy.load_adapter_state(self.average)
+        try:
+            yield
+        finally:
+            policy.load_adapter_state(current)
+
+    def note_heldout(self, reward: float) -> None:
+        """Count evaluations without a new best."""
+        if self.best_heldout is None or reward > self.best_heldout:
+            self.best_heldout, self.stale = reward, 0
+        else:
+            self.stale += 1
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> State:
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": value.cpu() for i, values in state.items() for name, value in values.items()}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: State) -> None:
+    state: dict[int, State] = {}
+    for key, value in stored.items():
+        place, name = key.split(".", 1)
+        state.setdefault(int(place), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _prefixed(prefix: str, state: State) -> State:
+    return {f"{prefix}.{name}": value for name, value in state.items()}
+
+
+def _under(prefix: str, state: State) -> State:
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}

@@ -1,0 +1,178 @@
+"""The training loop, with a run folder that can always be continued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+from . import lora_file
+from .advantage import zero_spread
+from .config import Config
+from .errors import UsageError
+from .evaluation import Evaluation, evaluate
+from .grow import BatchSizes
+from .iteration import Outcome, Rewards, Stopwatch, iterate, make_optimizer
+from .memory import batch_sizes
+from .policy import Policy
+from .run_folder import RunFolder
+from .run_state import RunState
+from .tree_record import save_sheet, save_tree
+
+FREE_TO_CHANGE = {"train.iterations", "train.trees_every", "train.tensorboard", "evaluation"}
+"""Settings that a resumed run may have other than the run it continues."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one iteration did; the fields are the columns of metrics.jsonl.
+
+    window: the trained steps. reward: mean of each reward over all leaves. spread: mean over prompts of the standard
+    deviation of each reward within the tree. zero_spread: prompts whose leaves all got the same rewards. Lists have
+    one entry per optimiser step, see update.UpdateStatistics. seconds: grow, decode, score, update, evaluate, save.
+    heldout: mean held-out reward, on the iterations that evaluate.
+    """
+
+    iteration: int
+    window: list[int]
+    reward: dict[str, float]
+    spread: dict[str, float]
+    zero_spread: int
+    leaves: int
+    evaluations: int
+    loss: list[float]
+    kl: list[float]
+    ratio_error: list[float]
+    clip_fraction: list[float]
+    grad_norm: list[float | None]
+    skipped: list[str]
+    seconds: dict[str, float]
+    heldout: float | None
+
+
+def train(
+    policy: Policy,
+    rewards: Rewards,
+    config: Config,
+    folder: RunFolder,
+    prompts: Sequence[str],
+    heldout_prompts: Sequence[str] = (),
+    heldout_rewards: Rewards = (),
+    on_start: Callable[[BatchSizes, int], None] | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> Iterator[Report]:
+    """Run the iterations that `folder` does not hold yet, yielding each once it is saved.
+
+    Not asking for the next one stops the run. The same config on the same device gives the same weights, stopped and
+    resumed or not. on_start(sizes, first_iteration) hears of the start, on_outcome of every tree. Raises UsageError
+    for settings that cannot work and RunError when something fails.
+    """
+    _check(config, folder, rewards)
+    optimizer = make_optimizer(policy, config.update.learning_rate)
+    run = RunState.restore(folder, policy, optimizer)
+    folder.forget_after(run.iteration)
+    folder.save_config(config.model_dump(mode="json"))
+    sizes = batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
+    if on_start:
+        on_start(sizes, run.iteration)
+
+    while run.iteration < config.train.iterations and not _out_of_patience(run, config):
+        watch = Stopwatch()
+        outcome = iterate(policy, optimizer, rewards, config, prompts, run.iteration, sizes, watch)
+        if config.update.ema:
+            run.update_average(policy, config.update.ema)
+        heldout = None
+        if heldout_prompts and _due(run.iteration, config.evaluation.every):
+            with run.result_loaded(policy):
+                judged = judge(policy, heldout_prompts, heldout_rewards or rewards, config, sizes)
+            heldout = float(judged.scores.mean())
+            run.note_heldout(heldout)
+            save_sheet(folder.path / "samples" / f"{run.iteration}.jpg", judged.images.flatten(0, 1))
+            watch.lap("evaluate")
+        if _due(run.iteration, config.train.trees_every):
+            save_tree(folder.path / "trees", run.iteration, outcome.tree, policy, sizes, outcome.images)
+            watch.lap("save")
+        report = _report(run.iteration, outcome, heldout, watch.seconds)
+        run.iteration += 1
+        folder.append_metrics(asdict(report))
+        save_lora(folder, run.result(policy), config, report)
+        run.save(folder, policy, optimizer)
+        if on_outcome:
+            on_outcome(outcome)
+        yield report
+
+
+def judge(policy: Policy, prompts: Sequence[str], rewards: Rewards, config: Config, sizes: BatchSizes) -> Evaluation:
+    """Evaluate with the settings of a config, on noise that training never uses."""
+    return evaluate(
+        policy,
+        prompts,
+        rewards,
+        images_per_prompt=config.evaluation.images_per_prompt,
+        steps=config.plan.steps,
+        seed=-1 - config.train.seed,
+        batch=sizes,
+    )
+
+
+def save_lora(folder: RunFolder, state: dict[str, Tensor], config: Config, last: Report) -> None:
+    """Write lora.safetensors with what a person wants to know of its training."""
+    facts = {
+        "base_model": config.model.path,
+        "targets": config.lora.targets,
+        "method": config.plan.method,
+        "rewards": {reward.name: reward.weight for reward in config.rewards},
+        "iterations": last.iteration + 1,
+        "reward": last.reward,
+    }
+    lora_file.write(folder.lora_file, state, config.lora.rank, config.lora.alpha, facts)
+
+
+def _check(config: Config, folder: RunFolder, rewards: Rewards) -> None:
+    """Refuse what would only go wrong later: a repeated reward, or another config in the same run."""
+    names = [reward.name for reward, _ in rewards]
+    if len(set(names)) < len(names):
+        raise UsageError(f"rewards: {', '.join(names)} repeats a name; give each reward once.")
+    earlier = folder.load_config()
+    if earlier is not None and folder.state_file.exists():
+        for key, old, new in _differences(earlier, config.model_dump(mode="json")):
+            if not any(key == free or key.startswith(f"{free}.") for free in FREE_TO_CHANGE):
+                raise UsageError(
+                    f'--resume: the run in "{folder.path}" was started with {key} = {old!r} and the config now says '
+                    f"{new!r}; restore it, or start a new run in another folder."
+                )
+
+
+def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
+    """(dotted key, old value, new value) for every setting that differs."""
+    for key in old.keys() | new.keys():
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key}", before, after
+
+
+def _report(iteration: int, outcome: Outcome, heldout: float | None, seconds: dict[str, float]) -> Report:
+    tree = outcome.tree
+    return Report(
+        iteration=iteration,
+        window=list(tree.trained_steps),
+        reward={name: float(scores.mean()) for name, scores in tree.rewards.items()},
+        spread={name: float(scores.std(1, correction=0).mean()) for name, scores in tree.rewards.items()},
+        zero_spread=zero_spread(tree.rewards),
+        leaves=len(tree.leaves),
+        evaluations=tree.plan.cost().evaluations * len(tree.prompts),
+        heldout=heldout,
+        seconds={name: round(value, 4) for name, value in seconds.items()},
+        **asdict(outcome.statistics),
+    )
+
+
+def _due(iteration: int, every: int) -> bool:
+    return every > 0 and (iteration + 1) % every == 0
+
+
+def _out_of_patience(run: RunState, config: Config) -> bool:
+    return 0 < config.evaluation.patience <= run.stale
