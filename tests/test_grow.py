@@ -116,6 +116,13 @@ def test_network_calls_stay_within_the_batch_sizes_and_count_as_planned():
     assert policy.calls == [size for sizes in by_step.values() for size in sizes]
 
 
+def test_every_node_is_evaluated_with_its_own_prompt():
+    """Prompts come first in the order of nodes, so the rows of a level name them in blocks."""
+    policy = toy()
+    grown(policy=policy, prompts=("a", "b"), batch=BatchSizes(rollout=5, training=4, decode=1))
+    assert policy.heard == [name for t in range(6) for name in "ab" for _ in range(PLAN.nodes(t))]
+
+
 def test_same_seed_same_tree_other_seed_other_tree():
     first, second, other = grown(seed=4), grown(seed=4), grown(seed=5)
     assert torch.equal(first.leaves, second.leaves)

@@ -225,6 +225,13 @@ def test_etas_without_noise_are_refused(eta):
         Kernel("cps", eta)
 
 
+@pytest.mark.parametrize("name", ["cps", "ddim"])
+def test_etas_that_overfill_the_next_sigma_are_refused(name):
+    Kernel(name, 1.0)
+    with pytest.raises(UsageError, match=r"kernel\.eta.*choose a value up to 1"):
+        Kernel(name, 1.5)
+
+
 def test_unknown_kernels_are_refused():
     with pytest.raises(UsageError) as refusal:
         Kernel("euler")

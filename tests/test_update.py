@@ -163,6 +163,13 @@ def test_no_kl_no_reference_calls():
         assert policy.active
 
 
+def test_every_node_is_trained_with_its_own_prompt():
+    policy, tree = trained()
+    policy.heard.clear()
+    update(policy, replace(tree, prompts=("a", "b", "c")), descend(policy), UpdateSettings(), 4)
+    assert policy.heard == [name for t in (1, 3, 4) for name in "abc" for _ in range(PLAN.nodes(t))]
+
+
 def test_gradients_are_clipped_by_their_norm():
     policy, tree = trained()
     whole, _ = moved_by(policy, tree, FREE)

@@ -70,6 +70,7 @@ class ToyPolicy:
         self.base = torch.zeros(steps, dtype=dtype)
         self.active = True
         self.calls: list[int] = []  # rows of every network call
+        self.heard: list[str] = []  # the prompt of every row
 
     def sigmas(self, steps: int) -> Tensor:
         if steps != len(self.theta):
@@ -85,6 +86,7 @@ class ToyPolicy:
     def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
         assert len(prompts) == len(x)
         self.calls.append(len(x))
+        self.heard += prompts
         step = self.sigmas(len(self.theta)).tolist().index(sigma)
         theta = (self.theta if self.active else self.base)[step]
         return self.contraction * x + theta / sqrt(self.dims)

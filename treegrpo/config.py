@@ -159,8 +159,9 @@ class Config(_Table):
     evaluation: EvaluationTable = EvaluationTable()
 
     @model_validator(mode="after")
-    def _plan_is_possible(self) -> Config:
+    def _can_work(self) -> Config:
         self.make_plan(0, torch.Generator())
+        self.make_kernel()
         return self
 
     def make_kernel(self) -> Kernel:

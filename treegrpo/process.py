@@ -107,7 +107,10 @@ DEFAULT_ETA = {"flow_sde": 0.7, "dance_sde": 0.3, "cps": 0.8, "ddim": 1.0}
 
 @dataclass(frozen=True)
 class Kernel:
-    """A named kernel with its noise level eta (> 0). Raises UsageError for an unknown name."""
+    """A named kernel with its noise level eta > 0; at most 1 for cps and ddim, where 1 is all noise fresh.
+
+    Raises UsageError for an unknown name or an eta out of range.
+    """
 
     name: str = "cps"
     eta: float | None = None
@@ -116,6 +119,11 @@ class Kernel:
         check_known("kernel.name", self.name, KERNELS)
         if self.eta is not None and self.eta <= 0:
             raise UsageError(f"kernel.eta: {self.eta} adds no noise to stochastic steps; choose a value above 0.")
+        if self.eta is not None and self.eta > 1 and self.name in ("cps", "ddim"):
+            raise UsageError(
+                f"kernel.eta: {self.name} cannot add more noise than the next sigma holds; choose a value up to 1, "
+                f"not {self.eta}."
+            )
 
     def step(self, path: Path, s: float, s_next: float) -> Step:
         """The stochastic transition from sigma s to s_next < s."""
