@@ -1,0 +1,1 @@
+"""Builds the bundled models from scratch: `python -m training.build`."""
