@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 
 from .assemble import build_policy, build_rewards
 from .atomic import write_text
@@ -98,10 +97,10 @@ def bench_methods(seconds: float, branch: int, depth: int, prompts_per_iteration
             status.update(f"{slowest.name}: iteration {slowest.iterations + 1}, {slowest.total:.0f} of {seconds:.0f} s")
             _run(slowest, policy, rewards, prompts, sizes)
 
-    rows = []
+    rows, before = [], None
     for contender in contenders:
         policy.load_adapter_state(contender.adapter)
-        figures = compare(
+        comparison = compare(
             policy,
             heldout,
             rewards,
@@ -109,8 +108,10 @@ def bench_methods(seconds: float, branch: int, depth: int, prompts_per_iteration
             steps=contender.config.plan.steps,
             seed=-1,
             sizes=sizes,
-        ).figures
-        rows.append(_row(contender, figures))
+            before=before,
+        )
+        before = comparison.before
+        rows.append(_row(contender, comparison.figures))
     reference = rows[0]
     for row in rows:
         row["count_ratio"] = row["cost_per_iteration"] / reference["cost_per_iteration"]
@@ -165,23 +166,31 @@ def _row(contender: Contender, figures: Figures) -> dict[str, Any]:
 
 
 def print_methods(rows: list[dict[str, Any]]) -> None:
-    """The table for people."""
-    table = Table(title="methods at equal training time", title_justify="left")
-    columns = ("method", "iterations", "evals/it", "trained/it", "count", "time", "s/it", *PARTS, "peak MiB", "gain")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+    """The table for people, in Markdown."""
+    columns = (
+        *("method", "kernel", "iterations", "evaluations", "trained nodes", "count", "time", "s/iteration"),
+        *(f"{part} s" for part in PARTS),
+        *("peak MiB", "held-out gain"),
+    )
+    lines = [columns, tuple("---" for _ in columns)]
     for row in rows:
-        table.add_row(
-            row["method"],
-            str(row["iterations"]),
-            f"{row['evaluations_per_iteration']:.0f}",
-            f"{row['trained_nodes_per_iteration']:.0f}",
-            f"{row['count_ratio']:.2f}x",
-            f"{row['time_ratio']:.2f}x",
-            f"{row['seconds_per_iteration']:.2f}",
-            *(f"{row['seconds'][part]:.2f}" for part in PARTS),
-            f"{row['peak_mib']:.0f}",
-            f"{row['gain']['mean']:+.4f}",
+        gain = row["gain"]
+        lines.append(
+            (
+                row["method"],
+                row["kernel"],
+                str(row["iterations"]),
+                f"{row['evaluations_per_iteration']:.0f}",
+                f"{row['trained_nodes_per_iteration']:.0f}",
+                f"{row['count_ratio']:.2f}x",
+                f"{row['time_ratio']:.2f}x",
+                f"{row['seconds_per_iteration']:.2f}",
+                *(f"{row['seconds'][part]:.2f}" for part in PARTS),
+                f"{row['peak_mib']:.0f}",
+                f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
+            )
         )
-    console.print(table)
-    console.print("count: evaluations + 3 x trained nodes, against TreeGRPO. time: measured seconds per iteration.")
+    for line in lines:
+        console.print(f"| {' | '.join(line)} |", soft_wrap=True, markup=False)
+    console.print("Evaluations, trained nodes and seconds are per iteration. count: evaluations + 3 x trained nodes,")
+    console.print("against TreeGRPO. time: measured seconds per iteration, against TreeGRPO.")

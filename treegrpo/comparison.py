@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-
 from .console import console
 from .evaluation import Evaluation, Interval, bootstrap, evaluate
 from .grow import BatchSizes
@@ -49,8 +47,12 @@ def compare(
     steps: int,
     seed: int,
     sizes: BatchSizes | None = None,
+    before: Evaluation | None = None,
 ) -> Comparison:
-    """Evaluate the base model and the policy's adapter on the same prompts and noise."""
+    """Evaluate the base model and the policy's adapter on the same prompts and noise.
+
+    before: an earlier comparison's evaluation of the base model with the same settings, if there is one.
+    """
     batch = sizes or batch_sizes(policy, prompts, steps, DEFAULT_GB)
 
     def judge() -> Evaluation:
@@ -58,8 +60,9 @@ def compare(
             policy, prompts, rewards, images_per_prompt=images_per_prompt, steps=steps, seed=seed, batch=batch
         )
 
-    with policy.reference():
-        before = judge()
+    if before is None:
+        with policy.reference():
+            before = judge()
     after = judge()
     figures = Figures(
         before=bootstrap(before.scores),
@@ -72,17 +75,9 @@ def compare(
 
 
 def print_comparison(rows: dict[str, Figures]) -> None:
-    """One line per set of prompts."""
-    table = Table(title="reward, mean [95 % interval over prompts]", title_justify="left")
-    for column in ("prompts", "before", "after", "gain", "diversity before", "after"):
-        table.add_column(column, justify="left" if column == "prompts" else "right")
+    """Two lines per set of prompts."""
+    console.print("Mean reward with its 95 % interval over prompts:")
     for name, figures in rows.items():
-        table.add_row(
-            name,
-            str(figures.before),
-            str(figures.after),
-            str(figures.gain),
-            f"{figures.diversity_before:.3f}",
-            f"{figures.diversity_after:.3f}",
-        )
-    console.print(table)
+        console.print(f"  {name}", soft_wrap=True)
+        console.print(f"    reward     {figures.before} -> {figures.after}, gain {figures.gain}", soft_wrap=True)
+        console.print(f"    diversity  {figures.diversity_before:.3f} -> {figures.diversity_after:.3f}")

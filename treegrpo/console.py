@@ -50,7 +50,7 @@ def follow(reports: Iterable[Report], total: int) -> tuple[list[Report], bool]:
             for sentence in report.skipped:
                 console.print(f"[yellow]iteration {report.iteration + 1}: {sentence}[/yellow]")
             if report.iteration % every == 0 or report.iteration + 1 == total:
-                console.print(line(report))
+                console.print(line(report), soft_wrap=True)
             if interrupt.wanted:
                 return seen, True
     return seen, False

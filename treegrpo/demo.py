@@ -52,7 +52,8 @@ def run_demo(taste: str, out: Path) -> bool:
         policy, rewards = build_policy(config), build_rewards(config.rewards)
         prompts, heldout = read_prompts(config.train.prompts), read_prompts(HELDOUT_PROMPTS)
         console.print(
-            f'Teaching the bundled model to draw in {taste} style, from prompts that name no style ("{prompts[0]}").'
+            f'Teaching the bundled model to draw in {taste} style, from prompts that name no style ("{prompts[0]}").',
+            soft_wrap=True,
         )
         richest, sizes = _Richest(), _Sizes()
         began = time.perf_counter()

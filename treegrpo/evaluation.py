@@ -73,7 +73,7 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+        return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
 def bootstrap(scores: Tensor, seed: int = 0) -> Interval:

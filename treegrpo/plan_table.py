@@ -47,7 +47,7 @@ def print_costs(rows: list[dict[str, Any]]) -> None:
 
     first = rows[0]
     table = Table(title=f"{first['method']}: cost of one prompt", title_justify="left")
-    for name in ("window start", "leaves", "evaluations", "trained nodes", "trained edges", "peak frontier", "saved"):
+    for name in ("start", "leaves", "evaluations", "trained nodes", "edges", "frontier", "saved"):
         table.add_column(name, justify="right")
     for row in rows:
         saved = row["independent_evaluations"] / row["evaluations"]

@@ -119,17 +119,19 @@ class DiffusersPolicy:
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Conditioning:
-        """The conditioning of every text; each distinct text is encoded once in the life of the policy."""
+        """The conditioning of every text; each distinct text is encoded once in the life of the policy.
+
+        Each is encoded alone: in company its last digits would depend on the company, and a resumed run meets its
+        prompts in another order.
+        """
         distinct = list(dict.fromkeys(texts))
-        new = [text for text in distinct if text not in self._embeddings]
-        if new:
-            encoded = self.family.encode(self.pipeline, new, self.max_sequence_length)
-            for i, text in enumerate(new):
-                self._embeddings[text] = tuple(part[i] for part in encoded)
+        for text in distinct:
+            if text not in self._embeddings:
+                self._embeddings[text] = self.family.encode(self.pipeline, [text], self.max_sequence_length)
         place = {text: i for i, text in enumerate(distinct)}
         rows = torch.tensor([place[text] for text in texts], device=self.accelerator.device)
         columns = zip(*(self._embeddings[text] for text in distinct), strict=True)
-        return tuple(torch.stack(column)[rows] for column in columns)
+        return tuple(torch.cat(column)[rows] for column in columns)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

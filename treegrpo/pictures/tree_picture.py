@@ -13,8 +13,8 @@ from torch import Tensor
 
 from .save import save_figure
 
-COLOURS = "RdBu"
-"""Diverging and safe for colour-blind eyes: red is bad, blue is good."""
+COLOURS = "coolwarm_r"
+"""Diverging and safe for colour-blind eyes: red is bad, blue is good, grey is neither."""
 LEAF_HEIGHT = 0.36
 
 

@@ -10,6 +10,10 @@ from torch import Tensor
 from ..bundled import EMOJI_CLIP
 from ..errors import UsageError
 
+ROWS = 32
+"""Images per pass: bounds memory, and on a CPU it is twice as fast as hundreds at once, whose activations leave the
+cache."""
+
 
 class ClipScore:
     """Cosine similarity of CLIP's image and text embeddings, -1..1; the plain cosine, neither scaled nor clipped.
@@ -51,9 +55,11 @@ class ClipScore:
     @torch.inference_mode()
     def embed_images(self, images: Tensor) -> Tensor:
         """Unit vectors [N, D] of images float32 [N, H, W, 3] in 0..1."""
-        pixels = self.preprocess(images.to(self.model.device))
-        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
-        return torch.nn.functional.normalize(self.model.visual_projection(pooled), dim=1)
+        pooled = [
+            self.model.vision_model(pixel_values=self.preprocess(part.to(self.model.device))).pooler_output
+            for part in images.split(ROWS)
+        ]
+        return torch.nn.functional.normalize(self.model.visual_projection(torch.cat(pooled)), dim=1)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:

@@ -1,0 +1,72 @@
+"""Shared pieces: the bundled model, loaded for real, and small settings that keep a run short."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings, load
+from treegrpo.bundled import EMOJI_SD3
+from treegrpo.config import Config, parse_config
+from treegrpo.grow import BatchSizes
+
+SIZES = BatchSizes(rollout=64, training=8, decode=8)
+
+
+def open_policy(**settings: Any) -> DiffusersPolicy:
+    """A policy on the bundled model; rank and alpha go to the adapter, all else to the policy."""
+    lora = LoraSettings(rank=settings.pop("rank", 4), alpha=settings.pop("alpha", 4.0))
+    return load(str(EMOJI_SD3), lora, cpu=True, max_sequence_length=2, **settings)
+
+
+def scramble(policy: DiffusersPolicy, scale: float = 0.05, seed: int = 0) -> None:
+    """Give the adapter weights that change the pictures (a fresh adapter changes nothing)."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in policy.parameters():
+        parameter.data = scale * torch.randn(parameter.shape, generator=generator)
+
+
+def small_config(folder: Path, **train: Any) -> Config:
+    """A run of seconds: two prompts, four leaves each, four denoising steps."""
+    prompts = folder / "prompts.txt"
+    prompts.write_text("bear\nfrog\nbell\n")
+    return parse_config(
+        {
+            "model": {"path": str(EMOJI_SD3), "max_sequence_length": 2},
+            "lora": {"rank": 2, "alpha": 4},
+            "plan": {"steps": 4, "branch": 2, "depth": 2},
+            "rewards": [{"name": "jpeg_compressibility"}],
+            "update": {"learning_rate": 1e-3, "ema": 0.5},
+            "train": {
+                "prompts": str(prompts),
+                "iterations": 4,
+                "prompts_per_iteration": 2,
+                "trees_every": 2,
+                **train,
+            },
+        },
+        "test",
+    )
+
+
+@pytest.fixture(scope="session")
+def policy_base() -> DiffusersPolicy:
+    """The bundled model as it comes; nobody may change its adapter."""
+    return open_policy()
+
+
+@pytest.fixture(scope="module")
+def policy() -> DiffusersPolicy:
+    """The bundled model with a scrambled adapter; tests of a module share it and must not change it."""
+    opened = open_policy()
+    scramble(opened)
+    return opened

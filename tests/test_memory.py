@@ -1,0 +1,28 @@
+import pytest
+import torch
+
+from treegrpo.errors import UsageError
+from treegrpo.memory import batch_sizes, saved_bytes
+
+
+def test_counts_each_saved_tensor_once_and_no_weights():
+    x = torch.randn(10, 100, requires_grad=True)
+    weight = torch.nn.Parameter(torch.randn(100, 100))
+
+    def forward():
+        y = x @ weight  # keeps x and the weight
+        return (y * y).sum()  # keeps y, twice the same storage
+
+    assert saved_bytes(forward) == x.nbytes + 10 * 100 * 4
+
+
+def test_rows_grow_with_the_budget(policy):
+    small, large = (batch_sizes(policy, ["bear"], 10, budget) for budget in (0.1, 1.0))
+    assert 1 <= small.training < large.training
+    # Ten times the room for ten times the rows; integer division may lose up to ten of them.
+    assert large.training == pytest.approx(10 * small.training, abs=10)
+
+
+def test_a_budget_below_one_picture_is_refused(policy):
+    with pytest.raises(UsageError, match=r"memory_gb.*gradient_checkpointing"):
+        batch_sizes(policy, ["bear"], 10, 1e-6)

@@ -1,0 +1,211 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.conftest import open_policy, small_config
+from tests.test_atomic import disk_that_takes
+from treegrpo import lora_file
+from treegrpo.errors import RunError, UsageError
+from treegrpo.iteration import prompts_of
+from treegrpo.rewards.jpeg import JpegCompressibility, JpegIncompressibility
+from treegrpo.run_folder import RunFolder
+from treegrpo.trainer import train
+
+PROMPTS = ["bear", "frog", "bell"]
+
+
+def policy_for(config):
+    return open_policy(rank=config.lora.rank, alpha=config.lora.alpha)
+
+
+def run(config, path, resume=False, rewards=None, stop_after=None, **more):
+    """Train in a folder; stop_after: how many iterations to ask for. Returns the reports."""
+    reports = []
+    rewards = rewards or [(JpegCompressibility(), 1.0)]
+    with RunFolder(path, resume) as folder:
+        for report in train(policy_for(config), rewards, config, folder, PROMPTS, **more):
+            reports.append(report)
+            if len(reports) == stop_after:
+                break
+    return reports
+
+
+def lasting(path):
+    """What a run leaves behind, without its timings."""
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row.pop("seconds")
+    return (path / "lora.safetensors").read_bytes(), (path / "state.safetensors").read_bytes(), rows
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of four iterations that nothing disturbed."""
+    path = tmp_path_factory.mktemp("finished")
+    config = small_config(path)
+    run(config, path / "run")
+    return config, path / "run"
+
+
+def test_leaves_behind_what_the_design_promises(finished):
+    _, path = finished
+    names = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+    assert names == {
+        ".lock",
+        "config.json",
+        "lora.safetensors",
+        "state.safetensors",
+        "metrics.jsonl",
+        "trees/1.json",
+        "trees/1.jpg",
+        "trees/3.json",
+        "trees/3.jpg",
+    }
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3]
+    assert all(row["ratio_error"] == [0.0] and row["grad_norm"][0] > 0 and not row["skipped"] for row in rows)
+    assert all(row["leaves"] == 8 and row["spread"]["jpeg_compressibility"] > 0 for row in rows)
+    state, facts = lora_file.read(path / "lora.safetensors")
+    assert facts["iterations"] == 4
+    assert any(weight.abs().max() > 0 for name, weight in state.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_resume_is_bit_exact(finished, tmp_path, stop_after):
+    config, path = finished
+    run(config, tmp_path / "run", stop_after=stop_after)
+    run(config, tmp_path / "run", resume=True)
+    assert lasting(tmp_path / "run") == lasting(path)
+
+
+def test_an_iteration_in_progress_is_forgotten_and_run_again(finished, tmp_path):
+    config, path = finished
+    run(config, tmp_path / "run", stop_after=2)
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:  # as if killed between metrics and state
+        file.write('{"iteration": 2, "reward": {}}\n{"iteration": 3, "re')
+    run(config, tmp_path / "run", resume=True)
+    assert lasting(tmp_path / "run") == lasting(path)
+
+
+def test_full_disk_loses_nothing(finished, tmp_path):
+    config, path = finished
+    run(config, tmp_path / "run", stop_after=2)
+    saved = (tmp_path / "run" / "state.safetensors").read_bytes()
+    with disk_that_takes(60_000), pytest.raises(RunError, match="free some space"):
+        run(config, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == saved
+    run(config, tmp_path / "run", resume=True)
+    assert lasting(tmp_path / "run") == lasting(path)
+
+
+def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp_path):
+    config, path = finished
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    program = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from tests.test_trainer import run\n"
+        "from treegrpo.config import parse_config\n"
+        "config = parse_config(json.loads(Path(sys.argv[1]).read_text()), 'test')\n"
+        "print('ready', flush=True)\n"
+        "run(config, Path(sys.argv[2]), resume=True)\n"
+    )
+    folder = tmp_path / "run"
+    for delay in (0.05, 0.4, 0.9):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "config.json"), str(folder)],
+            stdout=subprocess.PIPE,
+            cwd=os.getcwd(),
+            start_new_session=True,
+        )
+        process.stdout.readline()
+        deadline = time.monotonic() + 60
+        lines = len((folder / "metrics.jsonl").read_text().splitlines()) if folder.exists() else 0
+        while time.monotonic() < deadline and process.poll() is None:  # let one more iteration happen, then some
+            if (folder / "metrics.jsonl").exists() and len(RunFolder.metrics(_Files(folder))) > lines:
+                break
+            time.sleep(0.01)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        with RunFolder(folder, resume=True) as left:
+            state = left.load_state()
+            metrics = left.metrics()
+        completed = state[1]["iteration"] if state else 0
+        assert len(metrics) - 1 <= completed <= len(metrics)
+        if completed:
+            lora_file.read(folder / "lora.safetensors")
+    run(config, folder, resume=True)
+    assert lasting(folder) == lasting(path)
+
+
+class _Files:
+    """Reads a run folder's metrics without taking its lock."""
+
+    def __init__(self, path):
+        self.metrics_file = path / "metrics.jsonl"
+
+
+def test_another_config_cannot_continue_a_run(finished, tmp_path):
+    config, _ = finished
+    run(config, tmp_path / "run", stop_after=1)
+    faster = config.model_copy(update={"update": config.update.model_copy(update={"learning_rate": 0.1})})
+    with pytest.raises(UsageError, match=r"update\.learning_rate = 0.001 .* 0.1"):
+        run(faster, tmp_path / "run", resume=True)
+    longer = config.model_copy(update={"train": config.train.model_copy(update={"iterations": 2})})
+    assert len(run(longer, tmp_path / "run", resume=True)) == 1
+
+
+def test_patience_stops_a_run_whose_heldout_reward_stands_still(tmp_path):
+    class Constant:
+        name = "constant"
+
+        def score(self, images, prompts):
+            return torch.zeros(len(prompts))
+
+    config = small_config(tmp_path, iterations=20)
+    evaluation = config.evaluation.model_copy(update={"every": 1, "patience": 2, "images_per_prompt": 2})
+    config = config.model_copy(update={"evaluation": evaluation})
+    reports = run(config, tmp_path / "run", heldout_prompts=["bell"], heldout_rewards=[(Constant(), 1.0)])
+    assert [report.heldout for report in reports] == [0.0, 0.0, 0.0]
+
+
+def test_rewards_mix_and_repeats_are_refused(tmp_path):
+    config = small_config(tmp_path, iterations=1)
+    both = [(JpegCompressibility(), 0.5), (JpegIncompressibility(), 0.5)]
+    [report] = run(config, tmp_path / "both", rewards=both)
+    # Opposite rewards with equal weights cancel after normalising, leaving rounding only.
+    assert report.grad_norm[0] < 1e-6
+    with pytest.raises(UsageError, match="repeats a name"):
+        run(config, tmp_path / "twice", rewards=[(JpegCompressibility(), 1.0)] * 2)
+
+
+def test_a_reward_that_fails_stops_the_run_and_keeps_it(tmp_path):
+    class Faulty(JpegCompressibility):
+        calls = 0
+
+        def score(self, images, prompts):
+            self.calls += 1
+            scores = super().score(images, prompts)
+            return scores if self.calls < 3 else scores * float("nan")
+
+    config = small_config(tmp_path)
+    with pytest.raises(RunError, match="not finite"):
+        run(config, tmp_path / "run", rewards=[(Faulty(), 1.0)])
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        assert folder.load_state()[1]["iteration"] == 2
+
+
+def test_every_prompt_takes_its_turn():
+    names = [f"p{i}" for i in range(5)]
+    walk = [name for iteration in range(5) for name in prompts_of(names, 2, 0, iteration)]
+    assert sorted(walk[:5]) == sorted(walk[5:]) == names
+    assert walk[:5] != walk[5:], "rounds are shuffled anew"
+    assert prompts_of(names, 2, 0, 3) == prompts_of(names, 2, 0, 3)
