@@ -25,7 +25,7 @@ $(VENV)/headless.stamp: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/headless.stamp
-	$(PIP) --editable '.[headless,test,dev,tensorboard]'
+	$(PIP) --editable '.[headless,test,dev]'
 	touch $@
 
 $(VENV)/training.stamp: $(VENV)/headless.stamp

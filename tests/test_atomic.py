@@ -1,21 +1,8 @@
-import resource
-from contextlib import contextmanager
-
 import pytest
 
+from tests.conftest import disk_that_takes
 from treegrpo.atomic import write_bytes, write_text
 from treegrpo.errors import RunError
-
-
-@contextmanager
-def disk_that_takes(size: int):
-    """The operating system refuses files above `size` bytes, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_writes_and_replaces(tmp_path):

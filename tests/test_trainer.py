@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -8,8 +6,7 @@ import time
 import pytest
 import torch
 
-from tests.conftest import open_policy, small_config
-from tests.test_atomic import disk_that_takes
+from tests.conftest import disk_that_takes, open_policy, small_config
 from treegrpo import lora_file
 from treegrpo.errors import RunError, UsageError
 from treegrpo.iteration import prompts_of
@@ -121,8 +118,6 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
         process = subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path / "config.json"), str(folder)],
             stdout=subprocess.PIPE,
-            cwd=os.getcwd(),
-            start_new_session=True,
         )
         process.stdout.readline()
         deadline = time.monotonic() + 60
@@ -132,7 +127,7 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
                 break
             time.sleep(0.01)
         time.sleep(delay)
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
         process.stdout.close()
         with RunFolder(folder, resume=True) as left:

@@ -192,5 +192,8 @@ def print_methods(rows: list[dict[str, Any]]) -> None:
         )
     for line in lines:
         console.print(f"| {' | '.join(line)} |", soft_wrap=True, markup=False)
-    console.print("Evaluations, trained nodes and seconds are per iteration. count: evaluations + 3 x trained nodes,")
-    console.print("against TreeGRPO. time: measured seconds per iteration, against TreeGRPO.")
+    console.print(
+        "Evaluations, trained nodes and seconds are per iteration. Against TreeGRPO, count is evaluations + 3 x trained "
+        "nodes, and time is measured seconds per iteration.",
+        soft_wrap=True,
+    )

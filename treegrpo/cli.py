@@ -219,7 +219,3 @@ def _leave(error: Exception, code: int, debug: bool) -> None:
         raise error
     print(f"treegrpo: {error}", file=sys.stderr)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

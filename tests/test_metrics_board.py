@@ -1,0 +1,31 @@
+import sys
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import small_config
+from tests.test_trainer import PROMPTS, policy_for
+from treegrpo.errors import UsageError
+from treegrpo.metrics_board import open_board
+from treegrpo.rewards.jpeg import JpegCompressibility
+from treegrpo.run_folder import RunFolder
+from treegrpo.trainer import train
+
+
+def test_logs_what_the_reports_say(tmp_path):
+    config = small_config(tmp_path, iterations=2)
+    with RunFolder(tmp_path / "run") as folder:
+        reports = train(policy_for(config), [(JpegCompressibility(), 1.0)], config, folder, PROMPTS)
+        rewards = [report.reward["jpeg_compressibility"] for report in open_board(tmp_path)(reports)]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    logged = events.Scalars("reward/jpeg_compressibility")
+    assert [(event.step, event.value) for event in logged] == [
+        (0, pytest.approx(rewards[0])),
+        (1, pytest.approx(rewards[1])),
+    ]
+
+
+def test_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UsageError, match="pip install"):
+        open_board(tmp_path)
