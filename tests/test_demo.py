@@ -75,5 +75,9 @@ def test_style_share_counts_the_pictures_in_a_style(policy_base):
     images = decode(policy_base, latents, SIZES)
     drawn = Evaluation(tuple(names), images.view(10, 2, 64, 64, 3), torch.zeros(10, 2), 0.0)
     assert demo.style_share(ClipScore(), drawn, "ink") == pytest.approx(0.5, abs=0.15)
+    assert demo.name_share(ClipScore(), drawn, ["a hat", *names]) < 0.5, (
+        "pictures are in another order than the prompts"
+    )
     only_ink = replace(drawn, images=images[:10].view(10, 1, 64, 64, 3))
     assert demo.style_share(ClipScore(), only_ink, "ink") > 0.8
+    assert demo.name_share(ClipScore(), only_ink, ["a hat", *names]) > 0.8

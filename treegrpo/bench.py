@@ -193,7 +193,7 @@ def print_methods(rows: list[dict[str, Any]]) -> None:
     for line in lines:
         console.print(f"| {' | '.join(line)} |", soft_wrap=True, markup=False)
     console.print(
-        "Evaluations, trained nodes and seconds are per iteration. Against TreeGRPO, count is evaluations + 3 x trained "
-        "nodes, and time is measured seconds per iteration.",
+        "Evaluations, trained nodes and seconds are per iteration. Against TreeGRPO, count is evaluations + 3 x "
+        "trained nodes, and time is measured seconds per iteration.",
         soft_wrap=True,
     )

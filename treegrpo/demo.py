@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .assemble import build_policy, build_rewards
 from .atomic import write_text
@@ -82,8 +83,11 @@ def run_demo(taste: str, out: Path) -> bool:
         print_comparison({f"{name} prompts, new seeds": c.figures for name, c in comparisons.items()})
         judge = rewards[0][0]
         assert isinstance(judge, ClipScore)
-        shares = [style_share(judge, evaluation, taste) for evaluation in (judged.before, judged.after)]
-        console.print(f"Held-out pictures in {taste} style: {shares[0]:.0%} before, {shares[1]:.0%} after.")
+        both = (judged.before, judged.after)
+        styles = [style_share(judge, evaluation, taste) for evaluation in both]
+        names = [name_share(judge, evaluation, [*prompts, *heldout]) for evaluation in both]
+        console.print(f"Held-out pictures in {taste} style: {styles[0]:.0%} before, {styles[1]:.0%} after.")
+        console.print(f"Held-out pictures of the right thing: {names[0]:.0%} before, {names[1]:.0%} after.")
 
         _save_pictures(folder.path, judged, richest, policy, sizes.sizes, folder.metrics(), taste)
         result = {
@@ -91,8 +95,8 @@ def run_demo(taste: str, out: Path) -> bool:
             "iterations": len(reports),
             "training_seconds": round(seconds, 1),
             **{name: asdict(c.figures) for name, c in comparisons.items()},
-            "style_share_before": shares[0],
-            "style_share_after": shares[1],
+            "style_share": styles,
+            "name_share": names,
         }
         write_text(folder.path / "result.json", json.dumps(result, indent=2) + "\n")
         console.print(f"Pictures: {folder.path}/before-after.png, reward-curve.png, tree.png, tree.svg", soft_wrap=True)
@@ -104,9 +108,20 @@ def run_demo(taste: str, out: Path) -> bool:
 
 def style_share(judge: ClipScore, evaluation: Evaluation, taste: str) -> float:
     """The share of pictures that the scorer finds closest to `taste` among all styles."""
-    images = evaluation.images.flatten(0, 1)
-    nearest = (judge.embed_images(images) @ judge.embed_texts([f"{style} style" for style in STYLES]).T).argmax(1)
+    nearest = _nearest(judge, evaluation, [f"{style} style" for style in STYLES])
     return float((nearest == STYLES.index(taste)).float().mean())
+
+
+def name_share(judge: ClipScore, evaluation: Evaluation, names: Sequence[str]) -> float:
+    """The share of pictures that the scorer finds closest to their own prompt among all names."""
+    wanted = torch.tensor([names.index(prompt) for prompt in evaluation.prompts])
+    return float((_nearest(judge, evaluation, names) == wanted[:, None]).float().mean())
+
+
+def _nearest(judge: ClipScore, evaluation: Evaluation, texts: Sequence[str]) -> Tensor:
+    """The place of the text closest to each picture, [P, S]."""
+    similarity = judge.embed_images(evaluation.images.flatten(0, 1)) @ judge.embed_texts(texts).T
+    return similarity.argmax(1).view(evaluation.images.shape[:2])
 
 
 class _Sizes:
