@@ -114,6 +114,21 @@ def test_a_bad_lora_or_prompt_file_is_a_usage_error(treegrpo, tmp_path):
     assert "cannot be read as a safetensors file" in err
 
 
+def test_a_bad_reward_is_a_usage_error(treegrpo, tmp_path):
+    commands = (
+        ["score", tmp_path / "a.png"],
+        ["eval", *MODEL, "--lora", tmp_path / "a.safetensors", "--prompts", tmp_path / "prompts.txt"],
+    )
+    for command in commands:
+        for reward, words in (
+            (["--reward", "hps"], "clipscore, jpeg"),
+            (["--reward", "clipscore", "--option", "x"], "="),
+        ):
+            code, _, err = treegrpo(*command, *reward)
+            assert (code, err.count("\n")) == (2, 1), err
+            assert words in err
+
+
 def test_train_sample_score_and_eval_work_together(treegrpo, tmp_path):
     config = write_config(tmp_path, iterations=2)
     run = tmp_path / "run"

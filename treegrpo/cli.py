@@ -107,10 +107,10 @@ def sample(
     max_sequence_length: SequenceLength = 256,
 ) -> None:
     """Draw pictures with a model and, if given, a LoRA."""
-    from .config import ModelTable
+    from .config import ModelTable, make_table
     from .headless import sample_to_folder
 
-    table = ModelTable(path=model, guidance=guidance, max_sequence_length=max_sequence_length)
+    table = make_table(ModelTable, path=model, guidance=guidance, max_sequence_length=max_sequence_length)
     for file in sample_to_folder(table, lora, prompt, out, steps=steps, count=count, seed=seed):
         print(file)
 
@@ -146,10 +146,10 @@ def evaluate(
     """Compare a LoRA with its base model on prompts: reward with 95 % interval, and diversity."""
     from .assemble import build_rewards, open_with_lora
     from .comparison import compare, print_comparison
-    from .config import ModelTable, RewardTable, read_prompts
+    from .config import ModelTable, RewardTable, make_table, read_prompts
 
-    table = ModelTable(path=model, guidance=guidance, max_sequence_length=max_sequence_length)
-    rewards = build_rewards([RewardTable(name=reward, options=_options(option))])
+    table = make_table(ModelTable, path=model, guidance=guidance, max_sequence_length=max_sequence_length)
+    rewards = build_rewards([make_table(RewardTable, name=reward, options=_options(option))])
     policy = open_with_lora(table, lora)
     result = compare(policy, read_prompts(prompts), rewards, images_per_prompt=count, steps=steps, seed=seed)
     if as_json:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -32,6 +32,9 @@ def _one_of(key: str, known: Iterable[str]) -> AfterValidator:
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnyTable = TypeVar("AnyTable", bound=_Table)
 
 
 class ModelTable(_Table):
@@ -220,9 +223,17 @@ def read_config(path: Path) -> Config:
 def parse_config(tables: dict[str, Any], source: str) -> Config:
     """Validate tables into a Config. Raises UsageError for the first thing that is wrong."""
     try:
-        return Config.model_validate(tables)
+        return make_table(Config, **tables)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from error
+
+
+def make_table(kind: type[AnyTable], **values: Any) -> AnyTable:
+    """A table with these values. Raises UsageError for the first thing that is wrong."""
+    try:
+        return kind(**values)
     except ValidationError as error:
-        raise UsageError(f"{source}: {_sentence(error.errors()[0])}") from error
+        raise UsageError(_sentence(error.errors()[0], kind)) from error
 
 
 def read_prompts(path: Path | str) -> list[str]:
@@ -256,11 +267,11 @@ def _beside(config: Config, folder: Path) -> Config:
     )
 
 
-def _sentence(error: Any) -> str:
-    """One sentence for one pydantic error."""
+def _sentence(error: Any, kind: type[BaseModel]) -> str:
+    """One sentence for one pydantic error in a table of this kind."""
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        known = _keys(error["loc"][:-1])
+        known = _keys(error["loc"][:-1], kind)
         near = get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.0)
         return f'"{key}" is not a setting; did you mean "{near[0]}"? The settings there are {", ".join(known)}.'
     if error["type"] == "value_error":
@@ -270,9 +281,8 @@ def _sentence(error: Any) -> str:
     return f'"{key}" = {error["input"]!r} cannot be used: {error["msg"][0].lower()}{error["msg"][1:]}.'
 
 
-def _keys(location: tuple) -> list[str]:
-    """The settings of the table at a location such as ("rewards", 0)."""
-    table: type[BaseModel] = Config
+def _keys(location: tuple, table: type[BaseModel]) -> list[str]:
+    """The settings of the table at a location such as ("rewards", 0) inside a table."""
     for part in location:
         if isinstance(part, str):
             kind = table.model_fields[part].annotation

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from .assemble import build_policy, build_rewards, open_with_lora
-from .config import Config, ModelTable, RewardTable, read_prompts
+from .config import Config, ModelTable, RewardTable, make_table, read_prompts
 from .console import console, follow
 from .memory import DEFAULT_GB, batch_sizes
 from .metrics_board import open_board
@@ -54,5 +54,5 @@ def sample_to_folder(
 
 def score_files(files: Sequence[Path], prompt: str, reward: str, options: dict[str, str]) -> list[tuple[Path, float]]:
     """The score of every picture file. Raises UsageError for a file that is not a picture."""
-    [(judge, _)] = build_rewards([RewardTable(name=reward, options=options)])
+    [(judge, _)] = build_rewards([make_table(RewardTable, name=reward, options=options)])
     return [(file, float(score(judge, read_image(file)[None], [prompt])[0])) for file in files]

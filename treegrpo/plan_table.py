@@ -7,12 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from . import window as windows
-from .config import PlanTable, WindowTable, make_plan
+from .config import PlanTable, WindowTable, make_plan, make_table
 from .console import console
-from .errors import UsageError
 
 WINDOWED = ("treegrpo", "mixgrpo")
 
@@ -23,10 +21,7 @@ def plan_costs(plan: dict[str, Any], start: int | None, at: Sequence[int] = ()) 
     Each row has start, probability of the start under the geometric schedule, and the fields of plan.Cost.
     Raises UsageError for a plan that cannot be.
     """
-    try:
-        table = PlanTable(**plan)
-    except ValidationError as error:
-        raise UsageError(f"plan: {error.errors()[0]['msg']}.") from error
+    table = make_table(PlanTable, **plan)
     if at:
         return [_row(table, WindowTable(schedule="list", at=list(at)), None)]
     if start is not None or table.method not in WINDOWED:
