@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from . import window as windows
 from .advantage import BACKUPS, CENTRINGS
 from .errors import UsageError, check_known
+from .memory import DEFAULT_GB
 from .objective import WEIGHTINGS
 from .plan import LEAF_LIMIT, METHODS, TreePlan, preset, spaced
 from .process import KERNELS, Kernel
@@ -128,7 +129,7 @@ class TrainTable(_Table):
     iterations: int = Field(100, ge=1)
     prompts_per_iteration: int = Field(8, ge=1)
     seed: int = 0
-    memory_gb: float = Field(2.0, gt=0)
+    memory_gb: float = Field(DEFAULT_GB, gt=0)
     trees_every: int = Field(10, ge=0)
     tensorboard: bool = False
 

@@ -21,6 +21,7 @@ from .errors import UsageError
 from .evaluation import Evaluation
 from .grow import BatchSizes
 from .iteration import Outcome
+from .memory import batch_sizes
 from .pictures.contact_sheet import save_contact_sheet
 from .pictures.reward_curve import save_reward_curve
 from .pictures.tree_picture import save_tree_picture
@@ -56,10 +57,11 @@ def run_demo(taste: str, out: Path) -> bool:
             f'Teaching the bundled model to draw in {taste} style, from prompts that name no style ("{prompts[0]}").',
             soft_wrap=True,
         )
-        richest, sizes = _Richest(), _Sizes()
+        richest = _Richest()
+        sizes = batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
         began = time.perf_counter()
         reports, stopped = follow(
-            train(policy, rewards, config, folder, prompts, on_start=sizes.note, on_outcome=richest.note),
+            train(policy, rewards, config, folder, prompts, sizes=sizes, on_outcome=richest.note),
             config.train.iterations,
         )
         seconds = time.perf_counter() - began
@@ -75,7 +77,7 @@ def run_demo(taste: str, out: Path) -> bool:
                 images_per_prompt=config.evaluation.images_per_prompt,
                 steps=config.plan.steps,
                 seed=-1,
-                sizes=sizes.sizes,
+                sizes=sizes,
             )
             for name, texts in (("held-out", heldout), ("training", prompts))
         }
@@ -89,7 +91,7 @@ def run_demo(taste: str, out: Path) -> bool:
         console.print(f"Held-out pictures in {taste} style: {styles[0]:.0%} before, {styles[1]:.0%} after.")
         console.print(f"Held-out pictures of the right thing: {names[0]:.0%} before, {names[1]:.0%} after.")
 
-        _save_pictures(folder.path, judged, richest, policy, sizes.sizes, folder.metrics(), taste)
+        _save_pictures(folder.path, judged, richest, policy, sizes, folder.metrics(), taste)
         result = {
             "taste": taste,
             "iterations": len(reports),
@@ -122,15 +124,6 @@ def _nearest(judge: ClipScore, evaluation: Evaluation, texts: Sequence[str]) -> 
     """The place of the text closest to each picture, [P, S]."""
     similarity = judge.embed_images(evaluation.images.flatten(0, 1)) @ judge.embed_texts(texts).T
     return similarity.argmax(1).view(evaluation.images.shape[:2])
-
-
-class _Sizes:
-    """Remembers the batch sizes that training found."""
-
-    sizes: BatchSizes
-
-    def note(self, sizes: BatchSizes, _first_iteration: int) -> None:
-        self.sizes = sizes
 
 
 class _Richest:

@@ -59,23 +59,21 @@ def train(
     prompts: Sequence[str],
     heldout_prompts: Sequence[str] = (),
     heldout_rewards: Rewards = (),
-    on_start: Callable[[BatchSizes, int], None] | None = None,
+    sizes: BatchSizes | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> Iterator[Report]:
     """Run the iterations that `folder` does not hold yet, yielding each once it is saved.
 
     Not asking for the next one stops the run. The same config on the same device gives the same weights, stopped and
-    resumed or not. on_start(sizes, first_iteration) hears of the start, on_outcome of every tree. Raises UsageError
-    for settings that cannot work and RunError when something fails.
+    resumed or not. sizes: what memory.batch_sizes found, if the caller has asked already. on_outcome hears of every
+    tree. Raises UsageError for settings that cannot work and RunError when something fails.
     """
     _check(config, folder, rewards)
     optimizer = make_optimizer(policy, config.update.learning_rate)
     run = RunState.restore(folder, policy, optimizer)
     folder.forget_after(run.iteration)
     folder.save_config(config.model_dump(mode="json"))
-    sizes = batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
-    if on_start:
-        on_start(sizes, run.iteration)
+    sizes = sizes or batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
 
     while run.iteration < config.train.iterations and not _out_of_patience(run, config):
         watch = Stopwatch()
