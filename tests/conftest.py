@@ -18,7 +18,8 @@ import torch
 
 from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings, load
 from treegrpo.bundled import EMOJI_SD3
-from treegrpo.config import Config, parse_config
+from treegrpo.config import Config
+from treegrpo.config_file import parse_config
 from treegrpo.grow import BatchSizes
 
 SIZES = BatchSizes(rollout=64, training=8, decode=8)

@@ -6,7 +6,7 @@ from diffusers import StableDiffusion3Pipeline
 
 from tests.conftest import SIZES
 from treegrpo.bundled import EMOJI_CLIP, EMOJI_SD3, HELDOUT_PROMPTS, TRAIN_PROMPTS
-from treegrpo.config import read_prompts
+from treegrpo.config_file import read_prompts
 from treegrpo.demo import STYLES
 from treegrpo.rewards.clipscore import ClipScore
 from treegrpo.sample import decode, sample

@@ -1,7 +1,7 @@
 import pytest
 
 from treegrpo.bundled import DEMO_CONFIG
-from treegrpo.config import parse_config, read_config, read_prompts
+from treegrpo.config_file import parse_config, read_config, read_prompts
 from treegrpo.errors import UsageError
 
 GOOD = {"model": {"path": "m"}, "rewards": [{"name": "clipscore"}], "train": {"prompts": "p.txt"}}

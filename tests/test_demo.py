@@ -7,7 +7,7 @@ import torch
 from tests.conftest import SIZES
 from treegrpo import demo
 from treegrpo.bundled import TRAIN_PROMPTS
-from treegrpo.config import read_prompts
+from treegrpo.config_file import read_prompts
 from treegrpo.errors import UsageError
 from treegrpo.evaluation import Evaluation
 from treegrpo.pictures.image_file import read_image

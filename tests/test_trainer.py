@@ -108,7 +108,7 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
         "import json, sys\n"
         "from pathlib import Path\n"
         "from tests.test_trainer import run\n"
-        "from treegrpo.config import parse_config\n"
+        "from treegrpo.config_file import parse_config\n"
         "config = parse_config(json.loads(Path(sys.argv[1]).read_text()), 'test')\n"
         "print('ready', flush=True)\n"
         "run(config, Path(sys.argv[2]), resume=True)\n"

@@ -18,7 +18,8 @@ import torch
 from .assemble import build_policy, build_rewards
 from .atomic import write_text
 from .comparison import Figures, compare
-from .config import Config, KernelTable, PlanTable, WindowTable, read_prompts
+from .config import Config, KernelTable, PlanTable, WindowTable
+from .config_file import read_prompts
 from .console import console
 from .demo import demo_config
 from .grow import BatchSizes

@@ -88,7 +88,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the run folder.")] = False,
 ) -> None:
     """Train a LoRA as a config says. Ctrl-C finishes the iteration and saves."""
-    from .config import read_config
+    from .config_file import read_config
     from .headless import train_from_config
 
     train_from_config(read_config(config), out or Path("runs") / config.stem, resume, f"--config {config}")
@@ -146,7 +146,8 @@ def evaluate(
     """Compare a LoRA with its base model on prompts: reward with 95 % interval, and diversity."""
     from .assemble import build_rewards, open_with_lora
     from .comparison import compare, print_comparison
-    from .config import ModelTable, RewardTable, make_table, read_prompts
+    from .config import ModelTable, RewardTable, make_table
+    from .config_file import read_prompts
 
     table = make_table(ModelTable, path=model, guidance=guidance, max_sequence_length=max_sequence_length)
     rewards = build_rewards([make_table(RewardTable, name=reward, options=_options(option))])

@@ -1,11 +1,9 @@
-"""The configuration of a run: a TOML file whose tables are the classes below."""
+"""The configuration of a run: one table a concern, with its defaults and limits."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import torch
@@ -20,11 +18,6 @@ from .plan import LEAF_LIMIT, METHODS, TreePlan, preset, spaced
 from .process import KERNELS, Kernel
 from .rewards.registry import REWARDS
 from .update import UpdateSettings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 def _one_of(key: str, known: Iterable[str]) -> AfterValidator:
@@ -52,8 +45,10 @@ class ModelTable(_Table):
 
 
 class LoraTable(_Table):
-    """targets: "attention", "attention+mlp", or a list of module name endings. continue_from: a LoRA file."""
+    """kind: LoRA, or LoKr in ComfyUI. targets: "attention", "attention+mlp", or what the backend takes: a list of
+    endings of module names (diffusers), or a regular expression (ComfyUI). continue_from: a LoRA file."""
 
+    kind: Literal["LoRA", "LoKr"] = "LoRA"
     rank: int = Field(8, ge=1)
     alpha: float = Field(8.0, gt=0)
     targets: str | list[str] = "attention"
@@ -122,10 +117,10 @@ class UpdateTable(_Table):
 
 
 class TrainTable(_Table):
-    """prompts: a text file, one prompt a line. memory_gb: GiB for activations. trees_every: iterations between
-    trees kept for viewing (0: none)."""
+    """prompts: a text file, one prompt a line, or the prompts themselves. memory_gb: GiB for activations.
+    trees_every: iterations between trees kept for viewing (0: none)."""
 
-    prompts: str
+    prompts: str | list[str]
     iterations: int = Field(100, ge=1)
     prompts_per_iteration: int = Field(8, ge=1)
     seed: int = 0
@@ -135,13 +130,13 @@ class TrainTable(_Table):
 
 
 class EvaluationTable(_Table):
-    """Held-out judgement by ODE samples. prompts: a text file. every: iterations between evaluations (0: none).
+    """Held-out judgement by ODE samples. prompts: as in train. every: iterations between evaluations (0: none).
 
     rewards: what judges; the training rewards if empty. patience: stop after so many evaluations without a new best
     (0: never).
     """
 
-    prompts: str | None = None
+    prompts: str | list[str] | None = None
     every: int = Field(0, ge=0)
     images_per_prompt: int = Field(4, ge=2)
     rewards: list[RewardTable] = []
@@ -206,66 +201,12 @@ def make_plan(plan: PlanTable, window: WindowTable, iteration: int, generator: t
     )
 
 
-def read_config(path: Path) -> Config:
-    """The configuration in a TOML file; relative prompt and model paths are taken from the file's folder.
-
-    Raises UsageError naming the file, the key and what to write instead.
-    """
-    try:
-        with open(path, "rb") as file:
-            tables = tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f'--config: "{path}" cannot be read ({error.strerror}).') from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f'--config: "{path}" is not valid TOML ({error}).') from error
-    return _beside(parse_config(tables, str(path)), path.parent)
-
-
-def parse_config(tables: dict[str, Any], source: str) -> Config:
-    """Validate tables into a Config. Raises UsageError for the first thing that is wrong."""
-    try:
-        return make_table(Config, **tables)
-    except UsageError as error:
-        raise UsageError(f"{source}: {error}") from error
-
-
-def make_table(kind: type[AnyTable], **values: Any) -> AnyTable:
+def make_table(kind: type[AnyTable], /, **values: Any) -> AnyTable:
     """A table with these values. Raises UsageError for the first thing that is wrong."""
     try:
         return kind(**values)
     except ValidationError as error:
         raise UsageError(_sentence(error.errors()[0], kind)) from error
-
-
-def read_prompts(path: Path | str) -> list[str]:
-    """The prompts of a text file, one a line; blank lines and lines that start with # do not count.
-
-    Raises UsageError when the file cannot be read or holds no prompt.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f'prompts: "{path}" cannot be read as a text file ({error}).') from error
-    prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not prompts:
-        raise UsageError(f'prompts: "{path}" holds no prompt; write one a line.')
-    return prompts
-
-
-def _beside(config: Config, folder: Path) -> Config:
-    """The same configuration with paths that exist beside the file made whole."""
-
-    def whole(path: str | None) -> str | None:
-        return str((folder / path).resolve()) if path is not None and (folder / path).exists() else path
-
-    return config.model_copy(
-        update={
-            "model": config.model.model_copy(update={"path": whole(config.model.path)}),
-            "lora": config.lora.model_copy(update={"continue_from": whole(config.lora.continue_from)}),
-            "train": config.train.model_copy(update={"prompts": whole(config.train.prompts)}),
-            "evaluation": config.evaluation.model_copy(update={"prompts": whole(config.evaluation.prompts)}),
-        }
-    )
 
 
 def _sentence(error: Any, kind: type[BaseModel]) -> str:

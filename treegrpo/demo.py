@@ -15,7 +15,8 @@ from .assemble import build_policy, build_rewards
 from .atomic import write_text
 from .bundled import DEMO_CONFIG, HELDOUT_PROMPTS
 from .comparison import Comparison, compare, print_comparison
-from .config import Config, read_config, read_prompts
+from .config import Config
+from .config_file import read_config, read_prompts
 from .console import console, follow
 from .errors import UsageError
 from .evaluation import Evaluation

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from .assemble import build_policy, build_rewards, open_with_lora
-from .config import Config, ModelTable, RewardTable, make_table, read_prompts
+from .config import Config, ModelTable, RewardTable, make_table
+from .config_file import read_prompts
 from .console import console, follow
 from .memory import DEFAULT_GB, batch_sizes
 from .metrics_board import open_board
