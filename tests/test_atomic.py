@@ -16,7 +16,7 @@ def test_writes_and_replaces(tmp_path):
 def test_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path):
     file = tmp_path / "state"
     write_bytes(file, b"old")
-    with disk_that_takes(1000), pytest.raises(RunError, match=r"state.*free some space.*--resume"):
+    with disk_that_takes(1000), pytest.raises(RunError, match=r"state.*free some space.*continue the run"):
         write_bytes(file, b"x" * 5000)
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]

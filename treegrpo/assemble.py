@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import lora_file
 from .config import Config, LoraTable, ModelTable, RewardTable
+from .errors import UsageError
 from .iteration import Rewards
 from .rewards.registry import create
 
@@ -35,9 +36,11 @@ def open_with_lora(model: ModelTable, lora: Path | None) -> DiffusersPolicy:
 
 
 def open_model(model: ModelTable, lora: LoraTable, seed: int = 0) -> DiffusersPolicy:
-    """A policy on a model with a fresh adapter."""
+    """A policy on a model with a fresh adapter. Raises UsageError for an adapter that only ComfyUI has."""
     from .backends.diffusers import LoraSettings, load
 
+    if lora.kind != "LoRA":
+        raise UsageError(f'lora.kind: "{lora.kind}" works in ComfyUI only; choose "LoRA".')
     return load(
         model.path,
         LoraSettings(lora.rank, lora.alpha, lora.targets, seed),

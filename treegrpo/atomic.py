@@ -27,7 +27,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             partial.unlink(missing_ok=True)
         raise RunError(
             f'"{path}" could not be written ({error.strerror}); free some space or choose another folder, '
-            "then continue with --resume."
+            "then continue the run."
         ) from error
 
 

@@ -1,8 +1,9 @@
 """LoRA files: safetensors that stock ComfyUI and diffusers load.
 
-The adapter's scale alpha / rank is folded into the up weights (lora_B). Both readers take a file without alpha at
-scale 1, and diffusers' SD3 loader refuses files with alpha entries; so one file means the same picture in both.
-rank, alpha and training facts stand in the metadata, under "treegrpo", and reading undoes the fold.
+A state that carries its own alphas (the ComfyUI backend's) is written as it is. In one that does not (diffusers'),
+the scale alpha / rank is folded into the up weights (lora_B): readers take a file without alpha at scale 1, and
+diffusers' SD3 loader refuses files with alpha entries. rank, alpha and training facts stand in the metadata, under
+"treegrpo", and reading undoes the fold.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from .atomic import write_bytes
 from .errors import UsageError
 
-UP_ENDINGS = (".lora_B.weight", ".lora_up.weight")
+UP_ENDING = ".lora_B.weight"
 
 
 def write(path: Path, state: dict[str, Tensor], rank: int, alpha: float, facts: dict | None = None) -> None:
@@ -47,4 +48,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def _scaled(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
-    return {name: weight * factor if name.endswith(UP_ENDINGS) else weight for name, weight in state.items()}
+    if any(name.endswith(".alpha") for name in state):
+        return state
+    return {name: weight * factor if name.endswith(UP_ENDING) else weight for name, weight in state.items()}

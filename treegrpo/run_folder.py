@@ -32,19 +32,17 @@ class RunFolder:
         self.lora_file = path / "lora.safetensors"
         if self.state_file.exists() and not resume:
             raise UsageError(
-                f'--out: "{path}" already holds a run; add --resume to continue it, or name another folder.'
+                f'run: "{path}" already holds one; continue it with --resume, or choose another with --out.'
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(path / ".lock", timeout=0)
             self._lock.acquire()
         except Timeout as error:
-            raise UsageError(
-                f'--out: "{path}" is in use by another run; wait for it or name another folder.'
-            ) from error
+            raise UsageError(f'run: "{path}" is in use; wait until that run has ended, or choose another.') from error
         except OSError as error:
             raise UsageError(
-                f'--out: "{path}" cannot be written to ({error.strerror}); name another folder.'
+                f'run: "{path}" cannot be written to ({error.strerror}); choose another folder.'
             ) from error
 
     def __enter__(self) -> RunFolder:
@@ -85,7 +83,7 @@ class RunFolder:
         except OSError as error:
             raise RunError(
                 f'"{self.metrics_file}" could not be written ({error.strerror}); free some space, '
-                "then continue with --resume."
+                "then continue the run."
             ) from error
 
     def metrics(self) -> list[dict[str, Any]]:

@@ -17,36 +17,49 @@ State = dict[str, Tensor]
 
 @dataclass
 class RunState:
-    """iteration: the next one to run. average: the adapter's moving average, if one is kept.
+    """iteration: the next one to run. adapter: its weights, empty while they are fresh. optimizer: its moments.
 
-    best_heldout: the best held-out reward so far. stale: evaluations since it was reached.
+    average: the adapter's moving average, if one is kept. best_heldout: the best held-out reward so far. stale:
+    evaluations since it was reached.
     """
 
     iteration: int = 0
+    adapter: State = field(default_factory=dict)
     average: State = field(default_factory=dict)
+    optimizer: State = field(default_factory=dict)
     best_heldout: float | None = None
     stale: int = 0
 
     @classmethod
-    def restore(cls, folder: RunFolder, policy: Policy, optimizer: torch.optim.Optimizer) -> RunState:
-        """Put policy and optimiser where the run in `folder` stopped; a fresh state when there is none."""
+    def read(cls, folder: RunFolder) -> RunState:
+        """Where the run in `folder` stopped; a fresh state when there is none."""
         stored = folder.load_state()
         if stored is None:
             return cls()
         tensors, facts = stored
-        policy.load_adapter_state(_under("adapter", tensors))
-        _restore_optimizer(optimizer, _under("optimizer", tensors))
-        return cls(average=_under("average", tensors), **facts)
+        adapter, average, optimizer = (_under(name, tensors) for name in ("adapter", "average", "optimizer"))
+        return cls(adapter=adapter, average=average, optimizer=optimizer, **facts)
 
-    def save(self, folder: RunFolder, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
-        """Write everything that `restore` needs; after this the iterations so far cannot be lost."""
+    def write(self, folder: RunFolder) -> None:
+        """Write everything that `read` needs; after this the iterations so far cannot be lost."""
         tensors = {
-            **_prefixed("adapter", policy.adapter_state()),
+            **_prefixed("adapter", self.adapter),
             **_prefixed("average", self.average),
-            **_prefixed("optimizer", _optimizer_state(optimizer)),
+            **_prefixed("optimizer", self.optimizer),
         }
         facts = {"iteration": self.iteration, "best_heldout": self.best_heldout, "stale": self.stale}
         folder.save_state(tensors, facts)
+
+    def put_into(self, policy: Policy, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Give the policy the weights of this state, and the optimiser, if any, its moments."""
+        if self.adapter:
+            policy.load_adapter_state(self.adapter)
+        if optimizer is not None and self.optimizer:
+            _restore_optimizer(optimizer, self.optimizer)
+
+    def take_from(self, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
+        """Make this state that of policy and optimiser."""
+        self.adapter, self.optimizer = policy.adapter_state(), _optimizer_state(optimizer)
 
     def update_average(self, policy: Policy, decay: float) -> None:
         """average <- decay * average + (1 - decay) * adapter; the first call copies the adapter."""
@@ -82,7 +95,7 @@ class RunState:
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> State:
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": value.cpu() for i, values in state.items() for name, value in values.items()}
+    return {f"{i}.{name}": value.cpu().clone() for i, values in state.items() for name, value in values.items()}
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: State) -> None:

@@ -70,7 +70,8 @@ def train(
     """
     _check(config, folder, rewards)
     optimizer = make_optimizer(policy, config.update.learning_rate)
-    run = RunState.restore(folder, policy, optimizer)
+    run = RunState.read(folder)
+    run.put_into(policy, optimizer)
     folder.forget_after(run.iteration)
     folder.save_config(config.model_dump(mode="json"))
     sizes = sizes or batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
@@ -95,7 +96,8 @@ def train(
         run.iteration += 1
         folder.append_metrics(asdict(report))
         save_lora(folder, run.result(policy), config, report)
-        run.save(folder, policy, optimizer)
+        run.take_from(policy, optimizer)
+        run.write(folder)
         if on_outcome:
             on_outcome(outcome)
         yield report
@@ -118,6 +120,7 @@ def save_lora(folder: RunFolder, state: dict[str, Tensor], config: Config, last:
     """Write lora.safetensors with what a person wants to know of its training."""
     facts = {
         "base_model": config.model.path,
+        "kind": config.lora.kind,
         "targets": config.lora.targets,
         "method": config.plan.method,
         "rewards": {reward.name: reward.weight for reward in config.rewards},
@@ -137,8 +140,8 @@ def _check(config: Config, folder: RunFolder, rewards: Rewards) -> None:
         for key, old, new in _differences(earlier, config.model_dump(mode="json")):
             if not any(key == free or key.startswith(f"{free}.") for free in FREE_TO_CHANGE):
                 raise UsageError(
-                    f'--resume: the run in "{folder.path}" was started with {key} = {old!r} and the config now says '
-                    f"{new!r}; restore it, or start a new run in another folder."
+                    f'run: "{folder.path}" was started with {key} = {old!r} and is to go on with {new!r}; '
+                    "restore that setting, or start a new run."
                 )
 
 

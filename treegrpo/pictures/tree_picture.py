@@ -30,14 +30,14 @@ def save_tree_picture(paths: list[Path], record: dict[str, Any], images: Tensor,
     figure = Figure(figsize=(2.4 * columns + 2.0, LEAF_HEIGHT * len(leaves) + 0.9), layout="constrained")
     axes = figure.subplots()
     edges = [(i, node) for i, node in nodes.items() if node["parent"] is not None]
-    strongest = max((abs(node["advantage"]) for _, node in edges), default=1.0) or 1.0
+    strongest = max((abs(node.get("advantage", 0.0)) for _, node in edges), default=1.0) or 1.0
     norm = TwoSlopeNorm(0.0, -strongest, strongest)
     lines = LineCollection(
         [_elbow(places[node["parent"]], places[i]) for i, node in edges],
-        array=[node["advantage"] for _, node in edges],
+        array=[node.get("advantage", 0.0) for _, node in edges],
         cmap=COLOURS,
         norm=norm,
-        linewidths=[1.0 + 3.0 * abs(node["advantage"]) / strongest for _, node in edges],
+        linewidths=[1.0 + 3.0 * abs(node.get("advantage", 0.0)) / strongest for _, node in edges],
         zorder=1,
     )
     axes.add_collection(lines)

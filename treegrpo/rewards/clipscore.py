@@ -35,7 +35,7 @@ class ClipScore:
             )
         source = str(model or EMOJI_CLIP)
         try:
-            self.model = CLIPModel.from_pretrained(source, dtype=torch.float32).to(device).eval()
+            self.model = CLIPModel.from_pretrained(source).float().to(device).eval()
             self.tokenizer = CLIPTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:
             raise UsageError(
@@ -76,12 +76,12 @@ class _Preprocess:
     """Resize the shorter side, crop the centre, normalise: CLIPImageProcessor's steps, batched on the device."""
 
     def __init__(self, source: str, size: int) -> None:
-        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+        from transformers.image_processing_base import ImageProcessingMixin
 
-        settings = CLIPImageProcessorPil.from_pretrained(source)
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(source)
         self.size = size
-        self.mean = torch.tensor(settings.image_mean)
-        self.std = torch.tensor(settings.image_std)
+        self.mean = torch.tensor(settings["image_mean"])
+        self.std = torch.tensor(settings["image_std"])
 
     def __call__(self, images: Tensor) -> Tensor:
         """[N, H, W, 3] in 0..1 -> normalised [N, 3, size, size]."""
