@@ -1,0 +1,1 @@
+"""The policy on ComfyUI's native MODEL, CLIP, VAE and CONDITIONING."""

@@ -1,0 +1,65 @@
+"""ComfyUI's CONDITIONING of many prompts, put together into one network call."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Conditioning = list[list[Any]]
+"""[[embedding float [1, L, D], {"pooled_output": float [1, P], ...}], ...], as stock nodes pass it around."""
+
+
+def kept(conditioning: Conditioning) -> Conditioning:
+    """A copy whose tensors autograd may save: those that ComfyUI makes belong to its inference mode."""
+    return [
+        [_copied(embedding), {key: _copied(value) for key, value in more.items()}] for embedding, more in conditioning
+    ]
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def groups(texts: Sequence[str], known: Mapping[str, Conditioning]) -> list[list[int]]:
+    """The places in `texts` that can share a network call, each group in order."""
+    found: dict[Hashable, list[int]] = {}
+    for place, text in enumerate(texts):
+        found.setdefault(_kind(known[text]), []).append(place)
+    return list(found.values())
+
+
+def stacked(rows: Sequence[Conditioning]) -> Conditioning:
+    """One conditioning with a row for each of these, which must come from one group."""
+    if all(row is rows[0] for row in rows):
+        return rows[0]
+    (embedding, more), *_ = rows[0]
+    embeddings = torch.cat([row[0][0] for row in rows]) if embedding is not None else None
+    return [[embeddings, {key: _joined([row[0][1][key] for row in rows]) for key in more}]]
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    return torch.cat(list(values)) if _is_row(values[0]) else values[0]
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 1 and len(value) == 1
+
+
+def _kind(conditioning: Conditioning) -> Hashable:
+    """Equal for conditionings that differ in nothing but the numbers of tensors with one row.
+
+    Several entries (areas, masks, timestep ranges) mean something only together, so they share no call.
+    """
+    if len(conditioning) != 1:
+        return id(conditioning)
+    [[embedding, more]] = conditioning
+    return _kind_of_value(embedding), frozenset((key, _kind_of_value(value)) for key, value in more.items())
+
+
+def _kind_of_value(value: Any) -> Hashable:
+    if _is_row(value):
+        return tuple(value.shape)
+    return value if isinstance(value, int | float | str | tuple | None) else id(value)

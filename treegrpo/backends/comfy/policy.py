@@ -1,0 +1,278 @@
+"""Policy on a ComfyUI MODEL: every prediction is one step of ComfyUI's own sampling.
+
+So whatever the artist has put on the model counts (LoRAs, ControlNets, model patches, sampling nodes), and loading,
+offloading and casting stay ComfyUI's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management as management
+import comfy.model_sampling as parametrisations
+import comfy.samplers
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from comfy.patcher_extension import CallbacksMP
+from torch import Tensor, nn
+
+from ...errors import UsageError, check_known
+from ...process import Path
+from .adapters import Adapter, AdapterSettings
+from .conditioning import Conditioning, groups, kept, stacked
+from .frozen import can_freeze
+from .recompute import OutOfPlace
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The positive conditioning of every text, and the negative one that all share."""
+
+    positive: Mapping[str, Conditioning]
+    negative: Conditioning
+
+    @property
+    def texts(self) -> list[str]:
+        """The prompts in order, each once."""
+        return list(self.positive)
+
+
+class ComfyPolicy:
+    """A MODEL with a trainable adapter; implements policy.Policy. Use it inside `training()`.
+
+    guidance: ComfyUI's cfg; 1 leaves the negative conditioning out. height, width: pixels. scheduler: a name that
+    KSampler knows. schedule: sigmas float [T + 1] that replace it. recompute: gradient checkpointing.
+    Raises UsageError for models that it cannot train.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        vae: Any,
+        prompts: Prompts,
+        adapter: AdapterSettings = AdapterSettings(),
+        guidance: float = 1.0,
+        height: int = 512,
+        width: int = 512,
+        scheduler: str = "normal",
+        schedule: Tensor | None = None,
+        recompute: bool = True,
+    ) -> None:
+        check_known("scheduler", scheduler, comfy.samplers.SCHEDULER_NAMES)
+        self.path = _path(model)
+        self.patcher = _own_copy(model)
+        self.vae = vae
+        self.guidance = guidance
+        self.scheduler = scheduler
+        self.schedule = schedule
+        self.latent_shape = _latent_shape(self.patcher.model, vae, height, width)
+        self.positive = {text: kept(conditioning) for text, conditioning in prompts.positive.items()}
+        self.negative = kept(prompts.negative)
+        self.adapter = Adapter(self.patcher.model, adapter, self.patcher.load_device)
+        self.patcher.set_injections("treegrpo", [self.adapter.injection(self.patcher.model, recompute)])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return self.patcher.model.get_dtype_inference()
+
+    def sigmas(self, steps: int) -> Tensor:
+        """See Policy.sigmas. Raises UsageError when the schedule given has another length."""
+        if self.schedule is None:
+            return comfy.samplers.calculate_sigmas(self._sampling, self.scheduler, steps).float().cpu()
+        if len(self.schedule) != steps + 1 or self.schedule[-1] != 0:
+            raise UsageError(
+                f"sigmas: the schedule has {len(self.schedule) - 1} steps and ends at {float(self.schedule[-1]):g}, "
+                f"where the plan needs {steps} steps down to 0; make both agree."
+            )
+        return self.schedule.float().cpu().clone()
+
+    def initial_noise(self, count: int, sigma: float, generator: torch.Generator) -> Tensor:
+        """See Policy.initial_noise; as KSampler starts on an empty latent."""
+        noise = torch.randn((count, *self.latent_shape), generator=generator)
+        largest = float(self._sampling.sigma_max)
+        full = sigma > largest or math.isclose(sigma, largest, rel_tol=1e-5)
+        x = self._sampling.noise_scaling(torch.tensor([sigma]), noise, torch.zeros_like(noise), full)
+        return x.to(self.patcher.load_device)
+
+    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
+        """See Policy.denoise. Prompts whose conditionings cannot be stacked go through the network in turn."""
+        shared = groups(prompts, self.positive)
+        if len(shared) == 1:
+            return self._predict(x, sigma, stacked([self.positive[text] for text in prompts]))
+        parts = [self._predict(x[rows], sigma, stacked([self.positive[prompts[i]] for i in rows])) for rows in shared]
+        order = torch.tensor([i for rows in shared for i in rows], device=x.device).argsort()
+        return torch.cat(parts)[order]
+
+    @torch.no_grad()
+    def try_conditioning(self) -> None:
+        """Send one prompt through the network. Raises UsageError when the model cannot take its conditioning."""
+        sigma = float(self._sampling.sigma_max)
+        x = self.initial_noise(1, sigma, torch.Generator())
+        try:
+            self.denoise(x, sigma, [next(iter(self.positive))])
+        except management.OOM_EXCEPTION:
+            raise
+        except RuntimeError as error:
+            raise UsageError(
+                f"prompts: this model cannot take their conditioning ({str(error).splitlines()[0]}); "
+                "connect the CLIP that belongs to the model."
+            ) from error
+
+    def _predict(self, x: Tensor, sigma: float, positive: Conditioning) -> Tensor:
+        guider = comfy.samplers.CFGGuider(self.patcher)
+        guider.set_conds(positive, self.negative)
+        guider.set_cfg(self.guidance)
+        step = _OneStep()
+        with OutOfPlace() if torch.is_grad_enabled() else nullcontext():
+            empty = torch.zeros(x.shape)
+            guider.sample(x, empty, step, torch.tensor([sigma, 0.0]), disable_pbar=True, seed=0)
+        return step.denoised
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """See Policy.decode."""
+        return decode(self.patcher, self.vae, latents)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """See Policy.parameters."""
+        return self.adapter.parameters()
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """See Policy.reference."""
+        self.adapter.switch.on = False
+        try:
+            yield
+        finally:
+            self.adapter.switch.on = True
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """See Policy.adapter_state; the names are those of ComfyUI's own trainer, which every loader of it knows."""
+        return {name: weight.detach().cpu().clone() for name, weight in self.adapter.tensors()}
+
+    def load_adapter_state(self, state: dict[str, Tensor]) -> None:
+        """See Policy.load_adapter_state."""
+        own = dict(self.adapter.tensors())
+        missing, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or foreign:
+            what = f'has no "{missing[0]}"' if missing else f'has "{foreign[0]}", which this model or its targets lack'
+            raise UsageError(f"lora: the file {what}; it was trained on another model or with other settings.")
+        for name, weight in own.items():
+            if state[name].shape != weight.shape:
+                raise UsageError(
+                    f'lora: "{name}" has shape {list(state[name].shape)} where this model needs '
+                    f"{list(weight.shape)}; use the model and the rank that it was trained with."
+                )
+            weight.data.copy_(state[name])
+
+    def close(self) -> None:
+        """Take everything off the model that training has put on it, and give its memory back."""
+        management.unload_model_and_clones(self.patcher)
+        self.patcher.remove_injections("treegrpo")
+
+    @property
+    def _sampling(self) -> Any:
+        return self.patcher.get_model_object("model_sampling")
+
+
+def decode(model: Any, vae: Any, latents: Tensor) -> Tensor:
+    """Images float32 [N, H, W, 3] in 0..1 on the CPU, from latents in the units in which the MODEL denoises."""
+    return vae.decode(model.model.process_latent_out(latents)).float().cpu()
+
+
+@contextmanager
+def training() -> Iterator[None]:
+    """A context in which ComfyUI computes what can be differentiated.
+
+    Its executor runs nodes in inference mode, and its fused kernels, which differ in the last digits from those with a
+    derivative, are off only while it trains; the rollout has to use the same ones as the update.
+    """
+    before = management.in_training
+    with torch.inference_mode(False):
+        management.in_training = True
+        try:
+            yield
+        finally:
+            management.in_training = before
+
+
+class _OneStep(comfy.samplers.Sampler):
+    """Asks the guided model for x0 at the first sigma, and remembers it."""
+
+    def sample(
+        self, model_wrap: Any, sigmas: Tensor, extra_args: dict, callback: Any, noise: Tensor, *_: Any
+    ) -> Tensor:
+        self.denoised = model_wrap(noise, sigmas[:1].expand(len(noise)), **extra_args)
+        return noise
+
+
+def _own_copy(model: Any) -> Any:
+    """A clone of a ModelPatcher that shares its weights and may be changed without the artist's MODEL changing.
+
+    Raises UsageError for models on several GPUs, and for those that dynamic VRAM cannot give as plain tensors.
+    """
+    if model.get_additional_models_with_key("multigpu"):
+        raise UsageError("model: it is spread over several GPUs, where ComfyUI has no gradients; take that node out.")
+    if model.is_dynamic():
+        # Weights of dynamic VRAM live only while their layer runs; the clone has to hold them as plain tensors.
+        try:
+            patcher = model.clone(disable_dynamic=True, force_deepcopy=True)
+        except RuntimeError as error:
+            raise UsageError(
+                "model: its loader cannot load it a second time, which dynamic VRAM makes necessary; use a stock "
+                "loader, or start ComfyUI with --disable-dynamic-vram."
+            ) from error
+    else:
+        patcher = model.clone()
+    options = patcher.model_options.setdefault("transformer_options", {})
+    options["optimized_attention_override"] = lambda _, *args, **kwargs: attention_pytorch(*args, **kwargs)
+    # ComfyUI halves a batch when memory looks short, and a batch of another size rounds otherwise: the update would no
+    # longer repeat the rollout. The sizes of batches are decided before, by treegrpo.memory.
+    patcher.get_free_memory = lambda device: math.inf
+    patcher.add_callback(CallbacksMP.ON_LOAD, lambda loaded, *_: _leave_inference_mode(loaded.model))
+    return patcher
+
+
+def _leave_inference_mode(model: nn.Module) -> None:
+    """Replace weights that autograd may not save by equal ones. Frozen layers save none, so few are left."""
+    for module in model.modules():
+        if can_freeze(module):
+            continue
+        for name, weight in module._parameters.items():
+            if weight is not None and weight.is_inference():
+                module._parameters[name] = nn.Parameter(weight.clone(), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                module._buffers[name] = buffer.clone()
+
+
+def _path(model: Any) -> Path:
+    """The path of a model's parametrisation. Raises UsageError for those without one."""
+    sampling = model.get_model_object("model_sampling")
+    if isinstance(sampling, parametrisations.CONST) and getattr(sampling, "noise_scale", 1.0) == 1.0:
+        return Path.FLOW
+    if isinstance(sampling, parametrisations.EPS) and not isinstance(sampling, parametrisations.X0):
+        return Path.VE
+    raise UsageError(
+        f"model: {type(model.model).__name__} predicts in a way that cannot be trained yet; "
+        "use a flow, eps- or v-prediction model."
+    )
+
+
+def _latent_shape(model: Any, vae: Any, height: int, width: int) -> tuple[int, int, int]:
+    """(C, H, W) of one picture's latents. Raises UsageError for videos, and for a VAE of other channels."""
+    latent = model.latent_format
+    if latent.latent_dimensions != 2:
+        raise UsageError(f"model: {type(model).__name__} makes {latent.latent_dimensions}-D latents; only images work.")
+    if vae is not None and vae.latent_channels != latent.latent_channels:
+        raise UsageError(
+            f"vae: it has {vae.latent_channels} latent channels and the model {latent.latent_channels}; "
+            "connect the VAE that belongs to the model."
+        )
+    scale = latent.spacial_downscale_ratio
+    return latent.latent_channels, height // scale, width // scale
