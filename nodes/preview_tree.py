@@ -1,0 +1,70 @@
+"""Preview Tree: a grown tree as pictures."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..treegrpo.backends.comfy.policy import decode
+from ..treegrpo.errors import UsageError
+from ..treegrpo.tree_record import generations, record
+from .say import sheet
+from .sockets import CATEGORY, TreeSocket, TreeValue
+
+
+class PreviewTree(io.ComfyNode):
+    """Draws the trees from noise to leaves."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See io.ComfyNode."""
+        return io.Schema(
+            node_id="TreeGRPO_PreviewTree",
+            display_name="TreeGRPO Preview Tree",
+            category=CATEGORY,
+            description="The tree of one prompt from noise to leaves, edges coloured by their advantage, and a "
+            "sheet of its leaves, best first.",
+            search_aliases=["show tree", "view tree", "contact sheet"],
+            inputs=[
+                TreeSocket.Input("tree"),
+                io.Int.Input("prompt", default=0, min=0, max=4095, tooltip="Which of the prompts, counted from 0."),
+            ],
+            outputs=[io.Image.Output(display_name="leaves", tooltip="The leaves of this prompt, best first.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, tree: TreeValue, prompt: int) -> io.NodeOutput:
+        """See io.ComfyNode. Raises UsageError where matplotlib is missing."""
+        try:
+            from ..treegrpo.pictures.tree_picture import save_tree_picture
+        except ImportError as error:
+            raise UsageError(
+                "Preview Tree draws with matplotlib, which is not installed: run "
+                "pip install -r requirements.txt in this pack's folder with ComfyUI's Python, then restart."
+            ) from error
+        grown, vae = tree.tree, tree.drawing.vae
+        prompt = prompt % len(grown.prompts)
+        with torch.inference_mode(False), torch.no_grad():
+            inner = [decode(tree.model, vae, grown.denoised[level]) for level in generations(grown)[:-1]]
+            images = torch.cat([*inner, tree.images])
+            leaves = _best_first(tree, prompt)
+        name = f"treegrpo_{uuid.uuid4().hex}"
+        folder = Path(folder_paths.get_temp_directory())
+        save_tree_picture([folder / f"{name}_tree.png"], record(grown), images, prompt)
+        sheet(leaves).save(folder / f"{name}_leaves.png")
+        shown = [{"filename": f"{name}_{part}.png", "subfolder": "", "type": "temp"} for part in ("tree", "leaves")]
+        return io.NodeOutput(leaves, ui={"images": shown})
+
+
+def _best_first(tree: TreeValue, prompt: int) -> torch.Tensor:
+    """The leaf images of one prompt [leaves, H, W, 3], by advantage or else by the first reward, if there is one."""
+    leaves = tree.images.unflatten(0, (len(tree.tree.prompts), -1))[prompt]
+    scores = tree.tree.leaf_advantages
+    if scores is None:
+        scores = next(iter(tree.tree.rewards.values()), None)
+    return leaves if scores is None else leaves[scores[prompt].argsort(descending=True)]

@@ -1,0 +1,100 @@
+"""Reward: what a picture is worth."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as management
+import folder_paths
+from comfy_api.latest import io
+
+from ..treegrpo.config import RewardTable, make_table
+from ..treegrpo.errors import UsageError
+from ..treegrpo.iteration import Rewards
+from ..treegrpo.rewards.registry import create
+from ..treegrpo.rewards.reward import Reward as RewardProtocol
+from .sockets import CATEGORY, RewardSocket, RewardValue
+
+BUNDLED = "emoji (bundled)"
+CLIP_MODELS = ("clip-vit-base-patch32", "clip-vit-large-patch14")
+FOLDER = "rewards"
+folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+
+
+class Reward(io.ComfyNode):
+    """Names a reward and its weight."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See io.ComfyNode."""
+        clipscore = [
+            io.Combo.Input("model", options=[BUNDLED, *CLIP_MODELS], tooltip="A CLIP model in models/rewards."),
+            io.String.Input(
+                "template",
+                default="{prompt}",
+                tooltip='What the picture is compared with; "{prompt}, ink style" asks for a style that the prompts '
+                "themselves do not name.",
+            ),
+        ]
+        option = io.DynamicCombo.Option
+        return io.Schema(
+            node_id="TreeGRPO_Reward",
+            display_name="TreeGRPO Reward",
+            category=CATEGORY,
+            description="One judge of pictures, with its weight. Connect as many as you like.",
+            search_aliases=["clipscore", "aesthetic", "taste", "jpeg", "judge"],
+            inputs=[
+                io.DynamicCombo.Input(
+                    "reward",
+                    options=[
+                        option("clipscore", clipscore),
+                        option("jpeg_compressibility", []),
+                        option("jpeg_incompressibility", []),
+                    ],
+                    tooltip="clipscore: agreement with words, by a CLIP model. jpeg: plainer or busier pictures.",
+                ),
+                io.Float.Input("weight", default=1.0, min=-10.0, max=10.0, step=0.05, tooltip="Its share in the mix."),
+            ],
+            outputs=[RewardSocket.Output(display_name="reward")],
+        )
+
+    @classmethod
+    def execute(cls, reward: dict[str, Any], weight: float) -> io.NodeOutput:
+        """See io.ComfyNode. Raises UsageError when the reward's weights are missing."""
+        options = {key: value for key, value in reward.items() if key != "reward"}
+        table = make_table(RewardTable, name=reward["reward"], weight=weight, options=options)
+        _created(table.name, json.dumps(options, sort_keys=True))
+        return io.NodeOutput(RewardValue(table))
+
+
+def built(values: Mapping[str, RewardValue]) -> Rewards:
+    """The rewards behind the sockets of an Autogrow input, with their weights."""
+    tables = [value.table for value in values.values() if value is not None]
+    return [(_created(table.name, json.dumps(table.options, sort_keys=True)), table.weight) for table in tables]
+
+
+@functools.lru_cache(maxsize=8)
+def _created(name: str, options: str) -> RewardProtocol:
+    """The reward itself; loaded once."""
+    settings = json.loads(options)
+    if name == "clipscore":
+        settings["model"] = _clip_folder(settings["model"])
+        settings["device"] = str(management.get_torch_device())
+    return create(name, **settings)
+
+
+def _clip_folder(model: str) -> str | None:
+    """The folder of a CLIP model. Raises UsageError that says what to put where when it is not there."""
+    if model == BUNDLED:
+        return None
+    for folder in folder_paths.get_folder_paths(FOLDER):
+        if (Path(folder) / model / "config.json").is_file():
+            return str(Path(folder) / model)
+    raise UsageError(
+        f'model: "{model}" is not there; download config.json, model.safetensors, preprocessor_config.json, vocab.json '
+        f"and merges.txt of openai/{model} from Hugging Face into models/{FOLDER}/{model}."
+    )

@@ -1,0 +1,93 @@
+"""Sample Tree: grow the trees of one iteration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..treegrpo.backends.comfy.policy import Prompts
+from ..treegrpo.config import make_plan
+from ..treegrpo.grow import grow
+from ..treegrpo.iteration import iteration_seed, prompts_of
+from ..treegrpo.memory import DEFAULT_GB, batch_sizes
+from ..treegrpo.process import Kernel
+from ..treegrpo.sample import decode
+from .opened import opened
+from .say import say
+from .sockets import (
+    CATEGORY,
+    Drawing,
+    PlanSocket,
+    PlanValue,
+    PolicySocket,
+    PolicyValue,
+    PromptsSocket,
+    TreeSocket,
+    TreeValue,
+)
+
+
+class SampleTree(io.ComfyNode):
+    """Draws pictures along trees that share their beginnings."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See io.ComfyNode."""
+        return io.Schema(
+            node_id="TreeGRPO_SampleTree",
+            display_name="TreeGRPO Sample Tree",
+            category=CATEGORY,
+            description="Grows the trees of one iteration and shows their leaves. First of the four nodes that make "
+            "one iteration: Sample Tree, Score, Advantage, Update LoRA.",
+            search_aliases=["rollout", "grow tree", "branched sampling"],
+            inputs=[
+                PolicySocket.Input("policy"),
+                PromptsSocket.Input("prompts"),
+                PlanSocket.Input("plan"),
+                io.Vae.Input("vae"),
+                io.Int.Input("prompts_per_iteration", default=4, min=1, max=256, tooltip="Trees grown together."),
+                io.Int.Input("seed", default=0, min=0, max=2**31, tooltip="Seed of the run."),
+                io.Int.Input(
+                    "iteration",
+                    default=0,
+                    min=0,
+                    max=10**6,
+                    tooltip="Chooses prompts, window and noise; count it up from one iteration to the next.",
+                ),
+                io.Float.Input("memory_gb", default=DEFAULT_GB, min=0.05, max=512.0, tooltip="GiB for activations."),
+                io.Sigmas.Input("sigmas", optional=True, tooltip="Replaces the plan's scheduler; ends at 0."),
+            ],
+            outputs=[TreeSocket.Output(display_name="tree"), io.Image.Output(display_name="leaves")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        policy: PolicyValue,
+        prompts: Prompts,
+        plan: PlanValue,
+        vae: Any,
+        prompts_per_iteration: int,
+        seed: int,
+        iteration: int,
+        memory_gb: float,
+        sigmas: Tensor | None = None,
+    ) -> io.NodeOutput:
+        """See io.ComfyNode."""
+        drawing = Drawing(vae, prompts, plan, sigmas)
+        texts = list(prompts.positive)
+        with opened(policy, drawing) as live:
+            policy.state.put_into(live)
+            sizes = batch_sizes(live, texts, plan.plan.steps, memory_gb)
+            generator = torch.Generator().manual_seed(iteration_seed(seed, iteration))
+            tree_plan = make_plan(plan.plan, plan.window, iteration, generator)
+            chosen = prompts_of(texts, min(prompts_per_iteration, len(texts)), seed, iteration)
+            kernel = Kernel(plan.kernel.name, plan.kernel.eta)
+            tree = grow(live, chosen, tree_plan, kernel, generator, sizes)
+            images = decode(live, tree.leaves, sizes)
+        say(f"{len(images)} leaves of {len(chosen)} prompts", cls.hidden.unique_id)
+        return io.NodeOutput(TreeValue(tree, images, policy.model, drawing, sizes), images)

@@ -1,0 +1,50 @@
+"""Score: judge the leaves of a tree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from comfy_api.latest import io
+
+from ..treegrpo.errors import UsageError
+from ..treegrpo.iteration import score_tree
+from .reward import built
+from .say import say
+from .sockets import CATEGORY, RewardSocket, RewardValue, TreeSocket, TreeValue
+
+
+class Score(io.ComfyNode):
+    """Asks every reward about every leaf."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See io.ComfyNode."""
+        rewards = io.Autogrow.TemplatePrefix(RewardSocket.Input("reward"), prefix="reward", min=1, max=16)
+        return io.Schema(
+            node_id="TreeGRPO_Score",
+            display_name="TreeGRPO Score",
+            category=CATEGORY,
+            description="Asks every reward about every leaf of the tree.",
+            search_aliases=["judge", "reward leaves"],
+            inputs=[TreeSocket.Input("tree"), io.Autogrow.Input("rewards", template=rewards)],
+            outputs=[TreeSocket.Output(display_name="tree")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, tree: TreeValue, rewards: dict[str, RewardValue]) -> io.NodeOutput:
+        """See io.ComfyNode. Raises UsageError when no reward is connected."""
+        judges = built(rewards)
+        if not judges:
+            raise UsageError("rewards: nothing is connected; connect at least one Reward.")
+        with torch.inference_mode(False):
+            scored = score_tree(tree.tree, tree.images, judges)
+        weights = {reward.name: weight for reward, weight in judges}
+        lines = [
+            f"{name}: {float(scores.mean()):.4f}, spread {float(scores.std(1, correction=0).mean()):.4f}"
+            for name, scores in scored.rewards.items()
+        ]
+        text = "\n".join(lines)
+        say(text, cls.hidden.unique_id)
+        return io.NodeOutput(replace(tree, tree=scored, weights=weights), ui={"text": (text,)})

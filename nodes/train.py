@@ -1,0 +1,227 @@
+"""Train: the whole loop in one node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import comfy.model_management as management
+import comfy.utils
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..treegrpo.advantage import BACKUPS, CENTRINGS
+from ..treegrpo.backends.comfy.policy import ComfyPolicy, Prompts
+from ..treegrpo.config import (
+    AdvantageTable,
+    Config,
+    EvaluationTable,
+    LoraTable,
+    ModelTable,
+    TrainTable,
+    UpdateTable,
+    make_table,
+)
+from ..treegrpo.errors import UsageError
+from ..treegrpo.iteration import Outcome, Rewards
+from ..treegrpo.memory import DEFAULT_GB
+from ..treegrpo.run_folder import RunFolder
+from ..treegrpo.run_state import RunState
+from ..treegrpo.trainer import Report, train
+from .opened import opened
+from .reward import built
+from .run_folders import bad_name, publish, run_path
+from .say import say, sheet
+from .sockets import (
+    CATEGORY,
+    Drawing,
+    PlanSocket,
+    PlanValue,
+    PolicySocket,
+    PolicyValue,
+    PromptsSocket,
+    RewardSocket,
+    RewardValue,
+)
+from .update_lora import update_inputs
+
+
+class Train(io.ComfyNode):
+    """Runs iterations until there are enough of them, the held-out reward stops rising, or the user interrupts."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See io.ComfyNode."""
+        rewards = io.Autogrow.TemplatePrefix(RewardSocket.Input("reward"), prefix="reward", min=1, max=16)
+        return io.Schema(
+            node_id="TreeGRPO_Train",
+            display_name="TreeGRPO Train",
+            category=CATEGORY,
+            description="Trains the LoRA towards the rewards. Interrupting keeps what has been learned; the same run "
+            "name goes on from there. The LoRA lands in output/loras/treegrpo and appears in Load LoRA.",
+            search_aliases=["align", "fine-tune", "reinforcement learning", "grpo", "preference"],
+            inputs=[
+                PolicySocket.Input("policy"),
+                PromptsSocket.Input("prompts"),
+                PlanSocket.Input("plan"),
+                io.Vae.Input("vae"),
+                io.Autogrow.Input("rewards", template=rewards),
+                io.String.Input("run", default="my taste", tooltip="Name of the run; an existing one is continued."),
+                io.Int.Input("iterations", default=100, min=1, max=100_000, tooltip="In all, earlier ones included."),
+                io.Int.Input("prompts_per_iteration", default=8, min=1, max=256, tooltip="Trees grown together."),
+                *update_inputs(),
+                io.Combo.Input("backup", options=list(BACKUPS), tooltip="As in Advantage."),
+                io.Combo.Input("centring", options=list(CENTRINGS), tooltip="As in Advantage."),
+                io.Int.Input("save_every", default=10, min=0, max=10_000, tooltip="Iterations between kept LoRAs."),
+                io.Int.Input(
+                    "evaluate_every", default=0, min=0, max=10_000, tooltip="Iterations between held-out judgements."
+                ),
+                io.Int.Input(
+                    "patience",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Stop after so many judgements without a new best; 0 never stops early.",
+                ),
+                io.Float.Input("memory_gb", default=DEFAULT_GB, min=0.05, max=512.0, tooltip="GiB for activations."),
+                io.Int.Input("seed", default=0, min=0, max=2**31),
+                PromptsSocket.Input("heldout", optional=True, tooltip="Prompts to judge on, never trained on."),
+                io.Sigmas.Input("sigmas", optional=True, tooltip="Replaces the plan's scheduler; ends at 0."),
+            ],
+            outputs=[
+                PolicySocket.Output(display_name="policy"),
+                io.LoraModel.Output(display_name="lora"),
+                io.LossMap.Output(display_name="loss_map"),
+                io.Image.Output(display_name="best leaves"),
+                io.String.Output(display_name="lora name"),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, run: str | None = None, rewards: Any = None) -> bool | str:
+        """A run's name is no path. (ComfyUI hands over `rewards` to whoever validates anything.)"""
+        return (bad_name(run) if run is not None else None) or True
+
+    @classmethod
+    def execute(
+        cls,
+        policy: PolicyValue,
+        prompts: Prompts,
+        plan: PlanValue,
+        vae: Any,
+        rewards: dict[str, RewardValue],
+        run: str,
+        heldout: Prompts | None = None,
+        sigmas: Tensor | None = None,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        """See io.ComfyNode."""
+        judges = built(rewards)
+        if not judges:
+            raise UsageError("rewards: nothing is connected; connect at least one Reward.")
+        if settings["evaluate_every"] and heldout is None:
+            raise UsageError("heldout: nothing is connected, so there is nothing to evaluate; connect Prompts to it.")
+        every = Prompts({**prompts.positive, **(heldout.positive if heldout else {})}, prompts.negative)
+        config = _config(policy, prompts, heldout, plan, rewards, settings)
+        watcher = _Watcher(cls.hidden.unique_id, config.train.iterations, settings["save_every"], judges)
+        with (
+            RunFolder(run_path(run), resume=True) as folder,
+            opened(policy, Drawing(vae, every, plan, sigmas)) as live,
+        ):
+            policy.state.put_into(live)
+            watcher.follow(live, folder, config, list(prompts.positive), list(heldout.positive) if heldout else [])
+            state = RunState.read(folder)
+            metrics = folder.metrics()
+            name = publish(folder) if folder.lora_file.exists() else ""
+            if not state.adapter:
+                state = policy.state
+            lora = state.average or state.adapter or live.adapter_state()
+        loss_map = {"loss": [sum(row["loss"]) / len(row["loss"]) for row in metrics] or [0.0]}
+        return io.NodeOutput(
+            replace(policy, state=state), lora, loss_map, watcher.best, name, ui={"text": (watcher.text,)}
+        )
+
+
+class _Watcher:
+    """Follows a run: shows it under the node, and keeps LoRAs on the way."""
+
+    def __init__(self, node_id: str, iterations: int, save_every: int, judges: Rewards) -> None:
+        self.node_id, self.save_every, self.judges = node_id, save_every, judges
+        self.bar = comfy.utils.ProgressBar(iterations, node_id=node_id)
+        self.text = "Nothing was left to do."
+        self.best = torch.zeros(1, 64, 64, 3)
+
+    def follow(
+        self, live: ComfyPolicy, folder: RunFolder, config: Config, texts: list[str], heldout: list[str]
+    ) -> None:
+        """Run to the end, or to the user's interrupt, which costs at most the iteration in progress."""
+        try:
+            for report in train(live, self.judges, config, folder, texts, heldout, on_outcome=self.see):
+                done = report.iteration + 1
+                self.say(f"{done} of {config.train.iterations}: {_sentence(report)}")
+                preview = ("JPEG", sheet(self.best), 512)
+                self.bar.update_absolute(done, preview=preview)
+                if self.save_every and done % self.save_every == 0:
+                    publish(folder, snapshot=done)
+        except management.InterruptProcessingException:
+            self.say(f"Interrupted and saved. {self.text}")
+
+    def see(self, outcome: Outcome) -> None:
+        """Keep the best leaf of every prompt."""
+        advantages = outcome.tree.leaf_advantages
+        assert advantages is not None  # an outcome's tree is backed up
+        leaves = outcome.images.unflatten(0, tuple(advantages.shape))
+        self.best = leaves[torch.arange(len(leaves)), advantages.argmax(1)]
+
+    def say(self, text: str) -> None:
+        """Show a line under the node."""
+        self.text = text
+        say(text, self.node_id)
+
+
+def _config(
+    policy: PolicyValue,
+    prompts: Prompts,
+    heldout: Prompts | None,
+    plan: PlanValue,
+    rewards: dict[str, RewardValue],
+    settings: dict[str, Any],
+) -> Config:
+    """The settings of the nodes as one configuration, which the run folder keeps and compares on resuming."""
+    adapter = policy.adapter
+    return Config(
+        model=ModelTable(
+            path=type(policy.model.model).__name__, guidance=plan.guidance, height=plan.height, width=plan.width
+        ),
+        lora=make_table(LoraTable, kind=adapter.kind, rank=adapter.rank, alpha=adapter.alpha, targets=adapter.targets),
+        plan=plan.plan,
+        window=plan.window,
+        kernel=plan.kernel,
+        rewards=[value.table for value in rewards.values() if value is not None],
+        advantage=make_table(AdvantageTable, backup=settings["backup"], centring=settings["centring"]),
+        update=make_table(UpdateTable, **{key: settings[key] for key in UpdateTable.model_fields if key in settings}),
+        train=make_table(
+            TrainTable,
+            prompts=list(prompts.positive),
+            iterations=settings["iterations"],
+            prompts_per_iteration=settings["prompts_per_iteration"],
+            seed=settings["seed"],
+            memory_gb=settings["memory_gb"],
+            trees_every=settings["save_every"],
+        ),
+        evaluation=make_table(
+            EvaluationTable,
+            prompts=list(heldout.positive) if heldout else None,
+            every=settings["evaluate_every"],
+            patience=settings["patience"],
+        ),
+    )
+
+
+def _sentence(report: Report) -> str:
+    rewards = ", ".join(f"{name} {value:.4f} +- {report.spread[name]:.4f}" for name, value in report.reward.items())
+    heldout = f", held out {report.heldout:.4f}" if report.heldout is not None else ""
+    return f"{rewards}{heldout}, {sum(report.seconds.values()):.1f} s"
