@@ -1,0 +1,193 @@
+"""Tiny checkpoints with random weights in the formats of real ones, and what the tests need to use them in-process.
+
+ComfyUI reads a model's sizes off its weights, so real architectures can be had with few layers. Every file holds an
+autoencoder too (TAESD). What such a model paints means nothing, but it depends on the latent, on sigma, on the
+conditioning and on the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import comfy.ops
+import comfy.sd
+import comfy.sd1_clip
+import torch
+from comfy.clip_model import CLIPTextModel
+from comfy.ldm.flux.model import Flux
+from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_patcher import ModelPatcher
+from comfy.taesd.taesd import TAESD
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+OPERATIONS = comfy.ops.disable_weight_init
+MODEL = "model.diffusion_model."
+CLIP_L = "text_encoders.clip_l.transformer."
+
+
+def sd3(folder: Path, depth: int = 1, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
+    """A Stable Diffusion 3 without text encoder: latents of 16 channels, conditioning of width 64, pooled 64."""
+    model = _sd3(depth, context=64, pooled=64)
+    return _save(folder / f"sd3_depth{depth}_{_short(dtype)}_{seed}.safetensors", model, dtype, seed)
+
+
+def sd3_with_clip(folder: Path, depth: int = 1, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
+    """A Stable Diffusion 3 with a text encoder, so that stock CheckpointLoaderSimple and CLIPTextEncode suffice."""
+    model = _sd3(depth, context=4096, pooled=2048)
+    parts = _weights(model, TAESD(latent_channels=16), "first_stage_model.", dtype, seed)
+    path = folder / f"sd3_depth{depth}_clip_{_short(dtype)}_{seed}.ckpt"
+    torch.save({"state_dict": {**parts, **_clip_l(seed)}}, path)
+    return path
+
+
+def flux(folder: Path, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
+    """A Flux (dev, so with a guidance embedding): latents of 16 channels, conditioning of width 64, pooled 64."""
+    model = Flux(
+        in_channels=16,
+        out_channels=16,
+        vec_in_dim=64,
+        context_in_dim=64,
+        hidden_size=128,
+        mlp_ratio=4.0,
+        num_heads=1,
+        depth=1,
+        depth_single_blocks=1,
+        axes_dim=[16, 56, 56],
+        theta=10000,
+        patch_size=2,
+        qkv_bias=True,
+        guidance_embed=True,
+        txt_ids_dims=[],
+        operations=OPERATIONS,
+    )
+    return _save(folder / f"flux_{_short(dtype)}_{seed}.safetensors", model, dtype, seed, autoencoder="vae.")
+
+
+def sd15(folder: Path, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
+    """A Stable Diffusion 1.5, which predicts noise: latents of 4 channels, conditioning of width 768, no pooled."""
+    model = UNetModel(
+        image_size=32,
+        in_channels=4,
+        out_channels=4,
+        model_channels=320,
+        num_res_blocks=[1],
+        channel_mult=[1],
+        transformer_depth=[1],
+        transformer_depth_output=[1, 1],
+        transformer_depth_middle=-2,
+        num_heads=8,
+        use_spatial_transformer=True,
+        context_dim=768,
+        legacy=False,
+        operations=OPERATIONS,
+    )
+    return _save(folder / f"sd15_{_short(dtype)}_{seed}.safetensors", model, dtype, seed, channels=4)
+
+
+def load(path: Path, dtype: torch.dtype | None = None) -> tuple[ModelPatcher, comfy.sd.CLIP | None, comfy.sd.VAE]:
+    """The checkpoint, as the stock loader nodes give it.
+
+    dtype: what the model's weights are held in, as UNETLoader's weight_dtype; None leaves it to ComfyUI, which takes
+    float32 on a CPU, whatever the file holds.
+    """
+    options = {} if dtype is None else {"dtype": dtype}
+    model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(path), model_options=options)
+    return model, clip, vae
+
+
+def as_v_prediction(model: ModelPatcher) -> ModelPatcher:
+    """The model with its output taken for v, as artists do it for Stable Diffusion 1.5, whose files do not tell."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    return ModelSamplingDiscrete().patch(model, "v_prediction", zsnr=False)[0]
+
+
+def conditioning(seed: int, tokens: int = 4, width: int = 64, pooled: int = 64) -> list:
+    """A CONDITIONING of random numbers, in place of an encoded prompt."""
+    generator = torch.Generator().manual_seed(seed)
+    context = torch.randn(1, tokens, width, generator=generator)
+    return [[context, {"pooled_output": torch.randn(1, pooled, generator=generator)}]]
+
+
+def _sd3(depth: int, context: int, pooled: int) -> MMDiT:
+    size = 64 * depth
+    embedder = {"target": "torch.nn.Linear", "params": {"in_features": context, "out_features": size}}
+    return MMDiT(
+        input_size=None,
+        in_channels=16,
+        depth=depth,
+        adm_in_channels=pooled,
+        context_embedder_config=embedder,
+        operations=OPERATIONS,
+    )
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _save(
+    path: Path,
+    model: nn.Module,
+    dtype: torch.dtype,
+    seed: int,
+    channels: int = 16,
+    autoencoder: str = "first_stage_model.",
+) -> Path:
+    save_file(_weights(model, TAESD(latent_channels=channels), autoencoder, dtype, seed), path)
+    return path
+
+
+def _weights(model: nn.Module, vae: TAESD, vae_prefix: str, dtype: torch.dtype, seed: int) -> dict[str, Tensor]:
+    """The random weights of both. Only the diffusion model's are of `dtype`, as in files of fp8 models."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {MODEL + name: tensor.to(dtype) for name, tensor in _random(model, generator).items()}
+    vae.load_state_dict(_random(vae, generator) | {"vae_scale": torch.tensor(1.0), "vae_shift": torch.tensor(0.0)})
+    _centre(vae.taesd_decoder, generator)
+    return weights | {vae_prefix + name: tensor.half() for name, tensor in vae.state_dict().items()}
+
+
+@torch.no_grad()
+def _centre(decoder: nn.Sequential, generator: torch.Generator) -> None:
+    """Let the pictures be a medium grey on average, with few pixels beyond black and white."""
+    first, last = decoder[1], decoder[-1]
+    pictures = decoder(torch.randn(8, first.in_channels, 8, 8, generator=generator))
+    scale = 0.2 / pictures.std((0, 2, 3))
+    last.weight *= scale[:, None, None, None]
+    last.bias.copy_(0.5 + scale * (last.bias - pictures.mean((0, 2, 3))))
+
+
+def _random(module: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+    """Weights that keep the size of what passes through them; norms scale by one."""
+    weights = {}
+    for name, empty in module.state_dict().items():
+        drawn = torch.randn(empty.shape, generator=generator)
+        if empty.ndim > 1:
+            weights[name] = drawn / math.sqrt(empty[0].numel())
+        else:
+            weights[name] = 0.1 * drawn if name.endswith("bias") else torch.ones_like(drawn)
+    return weights
+
+
+def _clip_l(seed: int) -> dict[str, Tensor]:
+    """A CLIP-L, the smallest text encoder that ComfyUI knows: 123 million weights, but half a megabyte on disk.
+
+    The rows of a matrix are overlapping views of one random vector, vectors are views of one number.
+    """
+    config = json.loads((Path(comfy.sd1_clip.__file__).parent / "sd1_clip_config.json").read_text())
+    model = CLIPTextModel(config, torch.float32, torch.device("meta"), OPERATIONS)
+    generator = torch.Generator().manual_seed(seed)
+    zero, one = torch.zeros(1), torch.ones(1)
+    weights = {}
+    for name, empty in model.state_dict().items():
+        if empty.ndim == 2:
+            rows, columns = empty.shape
+            noise = torch.randn(rows + columns, generator=generator) / math.sqrt(columns)
+            weights[CLIP_L + name] = noise.as_strided((rows, columns), (1, 1))
+        else:
+            weights[CLIP_L + name] = (zero if name.endswith("bias") else one).expand(empty.shape)
+    return weights
