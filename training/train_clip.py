@@ -17,7 +17,7 @@ from training.optimiser import optimisers, set_rate
 from training.train_vae import decode, encode
 from training.vocabulary import NAMES, STYLES, caption
 
-STEPS = 900
+STEPS = 1600
 BATCH = 96
 RATE = 1.5e-3
 # How often a caption is "bear", "bear, ink style" or "ink style".
