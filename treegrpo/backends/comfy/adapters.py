@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...errors import UsageError, check_known
 from .frozen import can_freeze, frozen_forward, is_linear
-from .recompute import blocks, recomputed
+from .recompute import Recomputed, blocks
 
 KINDS = ("LoRA", "LoKr")
 PRESETS = {
@@ -78,16 +78,16 @@ class Adapter:
             if path.startswith(f"{ROOT}.") and can_freeze(layer):
                 manager.add_adapter(path, _Beside(layer, self.modules.get(path), self.switch))
         [layers] = manager.create_injections(model)
-        wrapped = list(blocks(getattr(model, ROOT))) if recompute else []
+        wrapped = list(blocks(getattr(model, ROOT)))
 
         def inject(patcher: Any) -> None:
             layers.inject(patcher)
             for block in wrapped:
-                block.forward = recomputed(block.forward)
+                block.forward = Recomputed(block.forward, recompute)
 
         def eject(patcher: Any) -> None:
             for block in wrapped:
-                del block.forward
+                block.forward = block.forward.forward
             layers.eject(patcher)
 
         return PatcherInjection(inject=inject, eject=eject)
@@ -102,12 +102,12 @@ class _Beside(WeightAdapterTrainBase):
         self._parts = (layer, adapter, switch)
 
     def bypass_forward(self, org_forward: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The adapter computes in float32, whatever the layer computes in."""
+        """The adapter computes in its own dtype, float32, whatever the layer computes in."""
         layer, adapter, switch = self._parts
         base = frozen_forward(layer, org_forward, x, *args, **kwargs)
         if adapter is None or not switch.on:
             return base
-        return base + adapter.h(x.float(), base).to(base.dtype)
+        return base + adapter.h(x.to(adapter.alpha.dtype), base).to(base.dtype)
 
 
 def _targets(model: nn.Module, targets: str) -> list[tuple[str, nn.Module]]:

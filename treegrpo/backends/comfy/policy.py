@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,6 @@ from ...process import Path
 from .adapters import Adapter, AdapterSettings
 from .conditioning import Conditioning, groups, kept, stacked
 from .frozen import can_freeze
-from .recompute import OutOfPlace
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,7 @@ class ComfyPolicy:
         guider.set_conds(positive, self.negative)
         guider.set_cfg(self.guidance)
         step = _OneStep()
-        with OutOfPlace() if torch.is_grad_enabled() else nullcontext():
-            empty = torch.zeros(x.shape)
-            guider.sample(x, empty, step, torch.tensor([sigma, 0.0]), disable_pbar=True, seed=0)
+        guider.sample(x, torch.zeros(x.shape), step, torch.tensor([sigma, 0.0]), disable_pbar=True, seed=0)
         return step.denoised
 
     @torch.no_grad()

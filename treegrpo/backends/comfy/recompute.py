@@ -1,37 +1,21 @@
 """Gradient checkpointing of a model's blocks that is exact for blocks which change tensors in place.
 
-ComfyUI's Flux blocks (and their relatives) write `img += ...`. Under torch's own checkpointing that gives wrong
-gradients without a word: the tensors that it packed away are aliases of the changed ones. Here a block's inputs are
-kept as they came, the block runs on copies, and it runs again on copies in the backward pass.
+ComfyUI's Flux blocks (and their relatives) write `img += ...`. Without checkpointing autograd refuses that; under
+torch's own checkpointing it gives wrong gradients without a word, since the tensors packed away are aliases of the
+changed ones. Here the inputs of a block are kept as they came, the block runs on copies, and it runs again in the
+backward pass, where all that autograd saves is copied if the block is one of those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_unflatten
-
-_AUGMENTED = {
-    torch.Tensor.__iadd__: torch.Tensor.__add__,
-    torch.Tensor.__isub__: torch.Tensor.__sub__,
-    torch.Tensor.__imul__: torch.Tensor.__mul__,
-    torch.Tensor.__itruediv__: torch.Tensor.__truediv__,
-}
-
-
-class OutOfPlace(TorchFunctionMode):
-    """A context in which `x += y` makes a new tensor, so that what autograd has saved of x stays as it was.
-
-    In-place methods such as x.add_(y) are left alone: where they harm, autograd says so itself.
-    """
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """See torch.overrides."""
-        return _AUGMENTED.get(func, func)(*args, **(kwargs or {}))
 
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
@@ -45,50 +29,82 @@ def blocks(model: nn.Module) -> Iterator[nn.Module]:
                     yield block
 
 
-def recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """`forward` of a block, with the same values and gradients, that keeps only its inputs for the backward pass."""
+class Recomputed:
+    """The forward of a block, with the same values and gradients, that can keep only its inputs for the backward pass.
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    It does so when `wanted`, and for blocks that change their inputs in any case: they have no gradient otherwise.
+    """
+
+    def __init__(self, forward: Callable[..., Any], wanted: bool) -> None:
+        self.forward = forward
+        self.wanted = wanted
+        self.changes_inputs: bool | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """forward(*args, **kwargs)."""
         if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-        given = (args, tuple(kwargs.values()))
-        leaves, layout = tree_flatten(given, is_leaf=lambda value: isinstance(value, dict))
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        tensors = [leaves[i] for i in places]
-        for i in places:  # autograd keeps the tensors; this closure must not
-            leaves[i] = None
-        outcome: list[Any] = []
-
-        def run(*values: Tensor) -> tuple[Any, ...]:
-            filled = list(leaves)
-            for i, value in zip(places, values, strict=True):
-                filled[i] = value
-            again, named = tree_unflatten(filled, layout)
-            flat, shape = tree_flatten(forward(*again, **dict(zip(kwargs, named, strict=True))))
-            outcome[:] = [shape]
-            return tuple(flat)
-
+            return self.forward(*args, **kwargs)
+        call = _Call(self.forward, args, kwargs)
+        if self.changes_inputs is None:
+            self.changes_inputs = call.changes_inputs()
+        if not (self.wanted or self.changes_inputs):
+            return self.forward(*args, **kwargs)
+        tensors = call.take_tensors()
         # The dummy makes autograd call the backward pass even when no input needs a gradient, only an adapter inside.
-        out = _Recomputed.apply(torch.empty((), requires_grad=True), run, *tensors)
-        return tree_unflatten(list(out), outcome[0])
-
-    return call
+        out = _Again.apply(torch.empty((), requires_grad=True), call, self.changes_inputs, *tensors)
+        return tree_unflatten(list(out), call.outcome)
 
 
-class _Recomputed(torch.autograd.Function):
+class _Call:
+    """A call whose tensors can be replaced by others. Dictionaries pass through: their tensors have no gradients."""
+
+    def __init__(self, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> None:
+        self.forward, self.names = forward, list(kwargs)
+        given = (args, tuple(kwargs.values()))
+        self.leaves, self.layout = tree_flatten(given, is_leaf=lambda value: isinstance(value, dict))
+        self.places = [i for i, leaf in enumerate(self.leaves) if isinstance(leaf, Tensor)]
+        self.outcome: Any = None
+
+    def take_tensors(self) -> list[Tensor]:
+        """The tensors of the call, which forgets them: autograd keeps them from here on."""
+        tensors = [self.leaves[i] for i in self.places]
+        for i in self.places:
+            self.leaves[i] = None
+        return tensors
+
+    def run(self, tensors: list[Tensor]) -> tuple[Any, ...]:
+        """The outputs of the block for these tensors, flat."""
+        filled = list(self.leaves)
+        for i, tensor in zip(self.places, tensors, strict=True):
+            filled[i] = tensor
+        args, values = tree_unflatten(filled, self.layout)
+        flat, self.outcome = tree_flatten(self.forward(*args, **dict(zip(self.names, values, strict=True))))
+        return tuple(flat)
+
+    @torch.no_grad()
+    def changes_inputs(self) -> bool:
+        """Try the block on copies of its tensors, and see whether it writes to them."""
+        copies = [self.leaves[i].clone() for i in self.places]
+        before = [copy._version for copy in copies]
+        self.run(copies)
+        return before != [copy._version for copy in copies]
+
+
+class _Again(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, dummy: Tensor, run: Callable[..., tuple[Any, ...]], *tensors: Tensor) -> tuple[Any, ...]:
-        ctx.run = run
+    def forward(ctx: Any, dummy: Tensor, call: _Call, careful: bool, *tensors: Tensor) -> tuple[Any, ...]:
+        ctx.call, ctx.careful = call, careful
         ctx.save_for_backward(*tensors)
-        return run(*(tensor.clone() for tensor in tensors))
+        return call.run([tensor.clone() for tensor in tensors] if careful else list(tensors))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad[2:]
+        needed = ctx.needs_input_grad[3:]
         leaves = [tensor.detach().requires_grad_(need) for tensor, need in zip(ctx.saved_tensors, needed, strict=True)]
-        with torch.enable_grad(), OutOfPlace():
-            outs = ctx.run(*(leaf.clone() for leaf in leaves))
+        saving = saved_tensors_hooks(lambda tensor: tensor.clone(), lambda tensor: tensor)
+        with torch.enable_grad(), saving if ctx.careful else nullcontext():
+            outs = ctx.call.run([leaf.clone() for leaf in leaves] if ctx.careful else leaves)
         pairs = [(out, grad) for out, grad in zip(outs, grads, strict=True) if getattr(out, "requires_grad", False)]
         torch.autograd.backward([out for out, _ in pairs], [grad for _, grad in pairs])
-        return None, None, *(leaf.grad for leaf in leaves)
+        return None, None, None, *(leaf.grad for leaf in leaves)
