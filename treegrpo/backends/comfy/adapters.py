@@ -74,21 +74,29 @@ class Adapter:
         recompute: the blocks keep only their inputs for the backward pass.
         """
         manager = BypassInjectionManager()
+        repeated = list(blocks(getattr(model, ROOT)))
+        changed = [*repeated]
         for path, layer in model.named_modules():
             if path.startswith(f"{ROOT}.") and can_freeze(layer):
                 manager.add_adapter(path, _Beside(layer, self.modules.get(path), self.switch))
+                changed.append(layer)
         [layers] = manager.create_injections(model)
-        wrapped = list(blocks(getattr(model, ROOT)))
+        found: dict[nn.Module, Any] = {}
 
         def inject(patcher: Any) -> None:
+            found.update({module: vars(module).get("forward") for module in changed})
             layers.inject(patcher)
-            for block in wrapped:
+            for block in repeated:
                 block.forward = Recomputed(block.forward, recompute)
 
         def eject(patcher: Any) -> None:
-            for block in wrapped:
-                block.forward = block.forward.forward
             layers.eject(patcher)
+            for module, forward in found.items():
+                if forward is None:
+                    del module.forward
+                else:
+                    module.forward = forward
+            found.clear()
 
         return PatcherInjection(inject=inject, eject=eject)
 
