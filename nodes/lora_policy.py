@@ -50,7 +50,14 @@ class LoraPolicy(io.ComfyNode):
                     options=[NONE, *folder_paths.get_filename_list("loras")],
                     tooltip="A LoRA of this pack to go on from; its own kind, rank, alpha and targets count then.",
                 ),
-                io.Int.Input("seed", default=0, min=0, max=2**32 - 1, tooltip="Seed of the fresh weights."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**32 - 1,
+                    control_after_generate=False,
+                    tooltip="Seed of the fresh weights.",
+                ),
             ],
             outputs=[PolicySocket.Output(display_name="policy")],
         )

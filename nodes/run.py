@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
+import torch
 from comfy_api.latest import io
 
 from ..treegrpo import lora_file
@@ -91,7 +92,8 @@ class LoadRun(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, run: str) -> io.NodeOutput:
         """See io.ComfyNode."""
-        with RunFolder(run_path(run), resume=True) as folder:
+        # The optimiser changes its moments in place, which tensors of inference mode do not allow.
+        with RunFolder(run_path(run), resume=True) as folder, torch.inference_mode(False):
             state = RunState.read(folder)
             _, facts = lora_file.read(folder.lora_file)
         adapter = AdapterSettings(facts["kind"], facts["rank"], facts["alpha"], facts["targets"])

@@ -49,7 +49,9 @@ class SampleTree(io.ComfyNode):
                 PlanSocket.Input("plan"),
                 io.Vae.Input("vae"),
                 io.Int.Input("prompts_per_iteration", default=4, min=1, max=256, tooltip="Trees grown together."),
-                io.Int.Input("seed", default=0, min=0, max=2**31, tooltip="Seed of the run."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=2**31, control_after_generate=False, tooltip="Seed of the run."
+                ),
                 io.Int.Input(
                     "iteration",
                     default=0,

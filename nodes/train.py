@@ -85,7 +85,9 @@ class Train(io.ComfyNode):
                     tooltip="Stop after so many judgements without a new best; 0 never stops early.",
                 ),
                 io.Float.Input("memory_gb", default=DEFAULT_GB, min=0.05, max=512.0, tooltip="GiB for activations."),
-                io.Int.Input("seed", default=0, min=0, max=2**31),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=2**31, control_after_generate=False, tooltip="Seed of the run."
+                ),
                 PromptsSocket.Input("heldout", optional=True, tooltip="Prompts to judge on, never trained on."),
                 io.Sigmas.Input("sigmas", optional=True, tooltip="Replaces the plan's scheduler; ends at 0."),
             ],

@@ -1,0 +1,208 @@
+"""The nodes in the real server: what they make, what they refuse, and what an interrupt leaves."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.comfyui import checkpoints
+from tests.comfyui.graphs import foundation, node, one_iteration, training
+from tests.comfyui.server import PromptRefused, Server
+
+
+def lora(server: Server, run: str) -> dict[str, torch.Tensor]:
+    """The LoRA that Load LoRA finds for a run."""
+    return load_file(server.base / "output" / "loras" / "treegrpo" / f"{run}.safetensors")
+
+
+def metrics(server: Server, run: str) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl."""
+    file: Path = server.base / "output" / "treegrpo" / run / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
+
+
+def failure(server: Server, graph: dict[str, Any]) -> str:
+    """The message of ComfyUI's error dialog."""
+    history = server.run(graph)
+    assert history.error is not None, history.outputs
+    return f"{history.error['node_type']}: {history.error['exception_message']}"
+
+
+def test_four_nodes_are_one_iteration_and_a_second_queue_does_nothing(server):
+    first = server.run(one_iteration())
+    assert first.error is None
+    assert "largest |ratio - 1| 0.0e+00" in first.outputs["update"]["text"][0]
+    tree, leaves = (server.view(image) for image in first.outputs["preview"]["images"])
+    assert tree.width > 300
+    assert leaves.size == (4 * 64, 64)
+    again = server.run(one_iteration())
+    assert again.executed == []
+    assert set(again.cached) == set(one_iteration())
+
+
+def test_the_four_nodes_do_what_train_does(server):
+    """Two iterations by hand, through the run folder, are the two of Train."""
+    server.run(training("whole", iterations=2))
+    server.run(one_iteration())
+    loaded = one_iteration(iteration=1)
+    loaded["policy"] = node("TreeGRPO_LoadRun", model=["model", 0], run="steps")
+    assert server.run(loaded).error is None
+    assert_equal(lora(server, "steps"), lora(server, "whole"))
+
+
+def test_a_run_that_is_continued_equals_one_without_a_break(server):
+    server.run(training("unbroken", iterations=3))
+    server.run(training("broken", iterations=1))
+    server.run(training("broken", iterations=3))
+    assert_equal(lora(server, "broken"), lora(server, "unbroken"))
+    assert [row["iteration"] for row in metrics(server, "broken")] == [0, 1, 2]
+    assert "treegrpo/broken.safetensors" in server.object_info("LoraLoader")["input"]["required"]["lora_name"][0]
+
+
+def test_an_interrupt_keeps_what_was_learned_and_the_graph_goes_on(server):
+    graph = training("interrupted", iterations=50)
+    graph["load"] = node("LoraModelLoader", model=["model", 0], lora=["train", 1], strength_model=1.0, bypass=False)
+    graph["text"] = node("CLIPTextEncode", clip=["model", 1], text="bear")
+    graph["empty"] = node("EmptySD3LatentImage", width=64, height=64, batch_size=1)
+    graph["draw"] = node(
+        "KSampler",
+        model=["load", 0],
+        seed=0,
+        steps=4,
+        cfg=1.0,
+        sampler_name="euler",
+        scheduler="simple",
+        positive=["text", 0],
+        negative=["text", 0],
+        latent_image=["empty", 0],
+        denoise=1.0,
+    )
+    graph["decode"] = node("VAEDecode", samples=["draw", 0], vae=["model", 2])
+    graph["show"] = node("PreviewImage", images=["decode", 0])
+    running = server.queue(graph)
+    while not (server.base / "output" / "treegrpo" / "interrupted" / "state.safetensors").exists():
+        server.wait_for_event(running, "progress_state")
+    server.interrupt()
+    history = server.wait(running)
+    assert history.status == "success"
+    assert history.outputs["train"]["text"][0].startswith("Interrupted and saved.")
+    assert len(history.outputs["show"]["images"]) == 1
+    done = len(metrics(server, "interrupted"))
+    assert 0 < done < 50
+    server.run(training("interrupted", iterations=done + 1))
+    server.run(training("straight", iterations=done + 1))
+    assert_equal(lora(server, "interrupted"), lora(server, "straight"))
+
+
+def test_heldout_prompts_are_judged_and_stop_the_run(server):
+    graph = training("judged", iterations=6, evaluate_every=1, patience=1, learning_rate=1e-7, heldout=["heldout", 0])
+    graph["heldout"] = node(
+        "TreeGRPO_Prompts", clip=["model", 1], source="text", source__text="mouse\ndonut", negative=""
+    )
+    assert server.run(graph).error is None
+    rows = metrics(server, "judged")
+    assert all(row["heldout"] is not None for row in rows)
+    best = max(range(len(rows)), key=lambda i: rows[i]["heldout"])
+    assert len(rows) == 6 or best == len(rows) - 2
+
+
+def test_prompts_from_a_file_in_the_input_folder(server):
+    (server.base / "input" / "mine.txt").write_text("# mine\nbear\n\nfrog\nbear\n")
+    graph = foundation()
+    graph["prompts"] = node("TreeGRPO_Prompts", clip=["model", 1], source="file", source__file="mine.txt", negative="")
+    graph["count"] = node("PreviewAny", source=["prompts", 1])
+    assert server.run(graph).outputs["count"]["text"] == ["2"]
+    graph["prompts"]["inputs"]["source.file"] = "../../models/secret.txt"
+    with pytest.raises(PromptRefused, match="not in"):
+        server.run(graph)
+
+
+def test_the_plan_tells_what_it_costs(server):
+    graph = foundation()
+    graph["plan"]["inputs"] |= {"policy": ["policy", 0], "prompts": ["prompts", 0]}
+    graph["leaves"] = node("PreviewAny", source=["plan", 1])
+    history = server.run(graph)
+    assert history.outputs["leaves"]["text"] == ["4"]
+    text = history.outputs["plan"]["text"][0]
+    assert "4 leaves per prompt" in text
+    assert "ms per evaluation" in text
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".hidden", "C:\\x", "nul\0l"])
+def test_a_run_name_is_no_path(server, name):
+    with pytest.raises(PromptRefused, match="cannot be the name of a run"):
+        server.run(training(name))
+
+
+NO_PROMPTS = node("TreeGRPO_Prompts", clip=["model", 1], source="text", source__text="#", negative="")
+NO_WEIGHTS = node(
+    "TreeGRPO_Reward",
+    reward="clipscore",
+    reward__model="clip-vit-large-patch14",
+    reward__template="{prompt}",
+    weight=1.0,
+)
+LONG_WINDOW = copy.deepcopy(foundation()["plan"])
+LONG_WINDOW["inputs"]["method.depth"] = 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"plan": LONG_WINDOW}, r"Plan: window: a window of 4 steps does not fit"),
+        ({"prompts": NO_PROMPTS}, r"Prompts: text: there is no prompt in it"),
+        ({"policy": foundation(rank=500)["policy"]}, r"Train: lora.rank: 500 is more than layer"),
+        ({"policy": foundation(targets="lstm")["policy"]}, r"Train: lora.targets: .* layers are named like"),
+        ({"reward": NO_WEIGHTS}, r"Reward: model: .*model.safetensors.*models/rewards/clip-vit-large-patch14"),
+        (training("bad", evaluate_every=1), r"Train: heldout: nothing is connected"),
+    ],
+)
+def test_bad_input_is_one_sentence_that_names_the_input(server, change, message):
+    told = failure(server, training("bad") | change).strip()
+    assert re.search(message, told), told
+    assert "\n" not in told
+
+
+def test_a_run_is_not_continued_with_other_settings(server):
+    server.run(training("fixed", iterations=1))
+    told = failure(server, training("fixed", iterations=2, learning_rate=2e-3))
+    assert "update.learning_rate = 0.001 and is to go on with 0.002" in told
+    assert len(metrics(server, "fixed")) == 1
+
+
+def test_clip_and_vae_of_other_models_are_refused(server):
+    folder = server.base / "models" / "checkpoints"
+    path = checkpoints.sd15(folder)
+    graph = training("foreign")
+    graph["other"] = node("CheckpointLoaderSimple", ckpt_name=path.name)
+    graph["train"]["inputs"]["vae"] = ["other", 2]
+    assert "vae: it has 4 latent channels and the model 16" in failure(server, graph)
+    graph["train"]["inputs"]["vae"] = ["model", 2]
+    graph["prompts"]["inputs"]["clip"] = ["other", 1]
+    assert "clip: the checkpoint brings no CLIP" in failure(server, graph)
+    graph["prompts"]["inputs"]["clip"] = ["model", 1]
+    graph["policy"]["inputs"]["model"] = ["other", 0]
+    graph["train"]["inputs"]["vae"] = ["other", 2]
+    assert "prompts: this model cannot take their conditioning" in failure(server, graph)
+
+
+def test_a_lora_is_continued_and_a_foreign_one_is_not(server):
+    server.run(training("first", iterations=1))
+    graph = training("second", iterations=1)
+    graph["policy"] = foundation(continue_from="treegrpo/first.safetensors")["policy"]
+    assert server.run(graph).error is None
+    one, other = lora(server, "first"), lora(server, "second")
+    assert any(not torch.equal(one[name], other[name]) for name in one)

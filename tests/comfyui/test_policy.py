@@ -1,0 +1,255 @@
+"""The policy on ComfyUI's models: gradients, ratios, and agreement with what stock nodes compute."""
+
+from __future__ import annotations
+
+import comfy.sample
+import comfy.sd
+import comfy.utils
+import pytest
+import torch
+from comfy.controlnet import ControlBase
+
+from tests.comfyui.families import FAMILIES, SIDE, open_model, open_policy, prompts
+from treegrpo import lora_file
+from treegrpo.advantage import with_advantages
+from treegrpo.backends.comfy.policy import ComfyPolicy, training
+from treegrpo.grow import BatchSizes, grow
+from treegrpo.plan import at_steps
+from treegrpo.process import Kernel
+from treegrpo.sample import sample
+from treegrpo.update import UpdateSettings, update
+
+SIZES = BatchSizes(rollout=8, training=3, decode=4)
+
+
+@pytest.fixture
+def folder(tmp_path_factory):
+    return tmp_path_factory.getbasetemp()
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_node():
+    with torch.inference_mode(), training():
+        yield
+
+
+def loss(policy: ComfyPolicy, sigma: float) -> torch.Tensor:
+    """A number that depends on every element of a prediction."""
+    generator = torch.Generator().manual_seed(2)
+    x = policy.initial_noise(2, sigma, generator)
+    weight = torch.randn(x.shape, generator=generator)
+    return (weight.double() * policy.denoise(x, sigma, list(policy.positive)).double()).mean()
+
+
+def with_gradient(family: str, folder, recompute: bool) -> ComfyPolicy:
+    """A policy in float64 whose weights hold the gradient of the loss, guidance included."""
+    policy = open_policy(*open_model(family, folder, torch.float64), family, recompute=recompute, guidance=3.0)
+    for module in policy.adapter.modules.values():
+        module.double()
+    loss(policy, float(policy.sigmas(4)[1])).backward()
+    return policy
+
+
+def test_gradients_equal_finite_differences(family, folder):
+    policy = with_gradient(family, folder, recompute=True)
+    sigma = float(policy.sigmas(4)[1])
+    trained = [(name, weight) for name, weight in policy.adapter.tensors() if weight.requires_grad]
+    whole = sum(float(weight.grad.norm()) ** 2 for _, weight in trained) ** 0.5
+    generator = torch.Generator().manual_seed(3)
+    for name, weight in trained[:: max(1, len(trained) // 7)]:
+        direction = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+        exact = float((weight.grad * direction).sum())
+        # ComfyUI hands predictions on in float32; their rounding, over steps of 5e-4, is what the tolerance is for.
+        tolerance = 3e-3 * float(weight.grad.norm()) + 3e-4 * whole
+        assert slope(policy, sigma, weight, direction) == pytest.approx(exact, abs=tolerance), name
+    policy.close()
+
+
+def test_recomputing_blocks_does_not_change_the_gradient(family, folder):
+    policies = [with_gradient(family, folder, recompute) for recompute in (True, False)]
+    for recomputed, plain in zip(*(policy.parameters() for policy in policies), strict=True):
+        torch.testing.assert_close(recomputed.grad, plain.grad, rtol=1e-9, atol=1e-12)
+    for policy in policies:
+        policy.close()
+
+
+@torch.no_grad()
+def slope(
+    policy: ComfyPolicy, sigma: float, weight: torch.Tensor, direction: torch.Tensor, step: float = 5e-4
+) -> float:
+    """The derivative of the loss by central differences at two steps, extrapolated to none (Richardson)."""
+
+    def at(distance: float) -> float:
+        weight.add_(direction, alpha=distance)
+        value = float(loss(policy, sigma))
+        weight.sub_(direction, alpha=distance)
+        return value
+
+    fine, coarse = ((at(h) - at(-h)) / (2 * h) for h in (step, 2 * step))
+    return (4 * fine - coarse) / 3
+
+
+def grown(policy: ComfyPolicy, steps: int = 4):
+    """A scored and backed-up tree of nine leaves a prompt."""
+    plan = at_steps(steps, (1, 2), 3)
+    tree = grow(policy, list(policy.positive), plan, Kernel("cps"), torch.Generator().manual_seed(0), SIZES)
+    tree = tree.with_rewards({"mean": tree.leaves.flatten(1).mean(1)})
+    return with_advantages(tree, {"mean": 1.0}, "logprob", "none", 5.0)
+
+
+def updated(policy: ComfyPolicy, passes: int = 1, **settings):
+    """The statistics of an update on a fresh tree."""
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-2)
+    return update(policy, grown(policy), optimizer, UpdateSettings(passes=passes, **settings), SIZES.training)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_the_first_ratio_is_exactly_one(family, recompute, guidance, folder):
+    policy = open_policy(*open_model(family, folder), family, recompute=recompute, guidance=guidance)
+    statistics = updated(policy, passes=2, kl=0.1)
+    assert statistics.ratio_error[0] == 0
+    assert statistics.ratio_error[1] > 0
+    assert statistics.grad_norm[0] > 0
+    assert statistics.kl[0] > 0
+    assert not statistics.skipped
+    policy.close()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn], ids=str)
+@pytest.mark.parametrize("family", ["sd3", "flux", "sd15"], indirect=True)
+def test_low_precision_weights_train_with_a_float32_adapter(family, dtype, folder):
+    policy = open_policy(*open_model(family, folder, dtype), family)
+    before = policy.adapter_state()
+    statistics = updated(policy)
+    assert statistics.ratio_error[0] == 0
+    assert all(weight.dtype == torch.float32 for weight in policy.parameters())
+    after = policy.adapter_state()
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+    policy.close()
+
+
+def test_an_fp8_model_has_the_gradient_of_its_own_weights(folder):
+    """Frozen layers fetch their weight anew for the backward pass; it has to be the one of the forward pass."""
+    gradients = []
+    for stored in (torch.float8_e4m3fn, torch.float32):
+        model, vae = open_model("sd3", folder, stored)
+        if stored == torch.float32:
+            for weight in model.model.diffusion_model.parameters():
+                weight.data = weight.data.to(torch.float8_e4m3fn).float()
+        policy = open_policy(model, vae, "sd3")
+        loss(policy, float(policy.sigmas(4)[1])).backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in policy.parameters()]))
+        policy.close()
+    # fp8 weights compute in bfloat16 or float16, whose 8 or 11 bits add up over the layers.
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0.1 * float(gradients[1].abs().max()))
+
+
+def stock_samples(model, policy: ComfyPolicy, steps: int, guidance: float) -> torch.Tensor:
+    """What KSampler draws with euler from the noise that the policy draws for seed 5."""
+    noise = torch.randn((2, *policy.latent_shape), generator=torch.Generator().manual_seed(5))
+    drawn = [
+        comfy.sample.sample(
+            model,
+            noise[i : i + 1],
+            steps,
+            guidance,
+            "euler",
+            "simple",
+            conditioning,
+            policy.negative,
+            torch.zeros_like(noise[i : i + 1]),
+            disable_pbar=True,
+        )
+        for i, conditioning in enumerate(policy.positive.values())
+    ]
+    return torch.cat(drawn)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_the_ode_is_what_ksampler_draws(family, guidance, folder):
+    model, vae = open_model(family, folder)
+    policy = ComfyPolicy(model, vae, prompts(family), height=SIDE, width=SIDE, scheduler="simple", guidance=guidance)
+    ours = sample(policy, list(policy.positive), 5, torch.Generator().manual_seed(5), SIZES)
+    ours = model.model.process_latent_out(ours)
+    policy.close()
+    stock = stock_samples(model, policy, 5, guidance)
+    # Ours predicts both prompts in one batch, which rounds otherwise than two batches of one.
+    torch.testing.assert_close(ours, stock, rtol=0, atol=1e-3 * float(stock.abs().max()))
+
+
+@pytest.mark.parametrize("kind", ["LoRA", "LoKr"])
+def test_the_saved_lora_in_the_stock_loader_draws_what_training_drew(family, kind, folder, tmp_path):
+    model, vae = open_model(family, folder)
+    policy = open_policy(model, vae, family, adapter={"kind": kind})
+    trained = sample(policy, list(policy.positive), 3, torch.Generator().manual_seed(5), SIZES)
+    with policy.reference():
+        base = sample(policy, list(policy.positive), 3, torch.Generator().manual_seed(5), SIZES)
+    file = tmp_path / "lora.safetensors"
+    lora_file.write(file, policy.adapter_state(), 2, 4.0)
+    policy.close()
+    patched, _ = comfy.sd.load_lora_for_models(model, None, comfy.utils.load_torch_file(str(file)), 1.0, 0.0)
+    assert len(patched.patches) == len(policy.adapter.modules)
+    stock = model.model.process_latent_in(stock_samples(patched, policy, 3, 1.0))
+    distance = float((trained - base).abs().max())
+    assert distance > 0.01
+    # The loader adds the product of the factors to the weight, training adds its effect to the output.
+    assert float((trained - stock).abs().max()) < 2e-3 * distance
+
+
+def test_a_stacked_lora_takes_part(folder, tmp_path):
+    model, vae = open_model("sd3", folder)
+    policy = open_policy(model, vae, "sd3")
+    state = policy.adapter_state()
+    plain = sample(policy, list(policy.positive), 3, torch.Generator().manual_seed(5), SIZES)
+    policy.close()
+    stacked, _ = comfy.sd.load_lora_for_models(model, None, state, 1.0, 0.0)
+    policy = ComfyPolicy(stacked, vae, prompts("sd3"), height=SIDE, width=SIDE, scheduler="simple")
+    with_stack = sample(policy, list(policy.positive), 3, torch.Generator().manual_seed(5), SIZES)
+    policy.close()
+    # A fresh adapter adds nothing, so this is the model with the stacked LoRA alone.
+    torch.testing.assert_close(with_stack, plain, rtol=0, atol=2e-3 * float(plain.abs().max()))
+
+
+class Hint(ControlBase):
+    """The least that is a ControlNet to ComfyUI: it adds the same to every input block of the U-Net."""
+
+    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+        return {"input": [torch.full((len(x_noisy), 320, 8, 8), 0.5) for _ in range(2)]}
+
+
+def test_a_controlnet_takes_part(folder):
+    control = Hint()
+    given = prompts("sd15")
+    controlled = {
+        text: [[words, {**more, "control": control, "control_apply_to_uncond": True}] for words, more in conditioning]
+        for text, conditioning in given.positive.items()
+    }
+    model, vae = open_model("sd15", folder)
+    pictures = []
+    for positive in (given.positive, controlled):
+        policy = open_policy(model, vae, "sd15", prompts=type(given)(positive, given.negative))
+        pictures.append(sample(policy, list(positive), 3, torch.Generator().manual_seed(5), SIZES))
+        if positive is controlled:
+            assert updated(policy).ratio_error[0] == 0
+        policy.close()
+    assert float((pictures[0] - pictures[1]).abs().max()) > 0.01
+
+
+def test_prompts_that_cannot_be_stacked_are_evaluated_in_turn(folder):
+    from tests.comfyui.checkpoints import conditioning
+    from treegrpo.backends.comfy.policy import Prompts
+
+    positive = {f"{tokens} tokens": conditioning(tokens, tokens=tokens) for tokens in (4, 7)}
+    policy = open_policy(*open_model("sd3", folder), "sd3", prompts=Prompts(positive, conditioning(9)))
+    texts = ["7 tokens", "4 tokens", "7 tokens", "4 tokens"]
+    x = policy.initial_noise(4, 1.0, torch.Generator().manual_seed(0))
+    together = policy.denoise(x, 1.0, texts)
+    alone = torch.cat([policy.denoise(x[i : i + 1], 1.0, [texts[i]]) for i in range(4)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    policy.close()
