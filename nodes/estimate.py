@@ -7,7 +7,6 @@ import time
 import torch
 
 from ..treegrpo.backends.comfy.policy import Prompts
-from ..treegrpo.memory import saved_bytes
 from ..treegrpo.plan import Cost
 from .opened import opened
 from .sockets import Drawing, PlanValue, PolicyValue
@@ -26,7 +25,7 @@ def estimate(policy: PolicyValue, prompts: Prompts, plan: PlanValue, cost: Cost)
         with torch.no_grad():
             live.denoise(x, sigma, [text])
         seconds = time.perf_counter() - start
-        row = saved_bytes(lambda: live.denoise(x, sigma, [text]))
+        row = live.training_bytes(x, sigma, [text])
     total = (cost.evaluations + TRAINING_COST * cost.trained_nodes) * seconds
     return (
         f"at most {total:.0f} s per prompt and iteration ({1000 * seconds:.0f} ms per evaluation; batches are faster), "

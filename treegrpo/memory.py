@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ DECODE_ROWS = 8
 """Decoding gains nothing from larger batches: convolutions at image size fill a device (on a CPU its cache) sooner."""
 
 
-def saved_bytes(forward: Callable[[], Tensor]) -> int:
+def saved_bytes(forward: Callable[[], Any]) -> int:
     """Bytes that autograd keeps for the backward pass of forward(), each storage counted once; weights excluded.
 
     This is exact for training. It also bounds a forward pass without gradients, which frees each layer's tensors
@@ -40,7 +41,7 @@ def batch_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: f
     """The batch sizes that keep activations within budget_gb (GiB). Raises UsageError when one row does not fit."""
     sigma = float(policy.sigmas(steps)[0])
     x = policy.initial_noise(1, sigma, torch.Generator().manual_seed(0))
-    row = saved_bytes(lambda: policy.denoise(x, sigma, prompts[:1]))
+    row = policy.training_bytes(x, sigma, prompts[:1])
     rows = int(budget_gb * 2**30 / max(row, 1))
     if rows < 1:
         raise UsageError(

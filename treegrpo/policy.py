@@ -40,6 +40,10 @@ class Policy(Protocol):
         """
         ...
 
+    def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
+        """Bytes of activations that a training step on these states needs at its peak, measured (weights excluded)."""
+        ...
+
     def decode(self, latents: Tensor) -> Tensor:
         """Images float32 [N, H, W, 3] in 0..1 on the CPU, from latents float32 [N, C, H, W]."""
         ...

@@ -9,10 +9,11 @@ import pytest
 import torch
 from comfy.controlnet import ControlBase
 
+from tests.comfyui import checkpoints
 from tests.comfyui.families import FAMILIES, SIDE, open_model, open_policy, prompts
 from treegrpo import lora_file
 from treegrpo.advantage import with_advantages
-from treegrpo.backends.comfy.policy import ComfyPolicy, training
+from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts, training
 from treegrpo.grow import BatchSizes, grow
 from treegrpo.plan import at_steps
 from treegrpo.process import Kernel
@@ -216,6 +217,18 @@ def test_a_stacked_lora_takes_part(folder, tmp_path):
     torch.testing.assert_close(with_stack, plain, rtol=0, atol=2e-3 * float(plain.abs().max()))
 
 
+def test_recomputing_blocks_needs_less_memory(folder):
+    """Of two blocks only one is in memory at a time, beside the inputs of both."""
+    needed = []
+    for recompute in (True, False):
+        model, _, vae = checkpoints.load(checkpoints.sd3(folder, depth=2))
+        policy = open_policy(model, vae, "sd3", recompute=recompute)
+        x = policy.initial_noise(1, 1.0, torch.Generator().manual_seed(0))
+        needed.append(policy.training_bytes(x, 1.0, ["prompt 0"]))
+        policy.close()
+    assert needed[0] < 0.75 * needed[1]
+
+
 class Hint(ControlBase):
     """The least that is a ControlNet to ComfyUI: it adds the same to every input block of the U-Net."""
 
@@ -242,11 +255,9 @@ def test_a_controlnet_takes_part(folder):
 
 
 def test_prompts_that_cannot_be_stacked_are_evaluated_in_turn(folder):
-    from tests.comfyui.checkpoints import conditioning
-    from treegrpo.backends.comfy.policy import Prompts
-
-    positive = {f"{tokens} tokens": conditioning(tokens, tokens=tokens) for tokens in (4, 7)}
-    policy = open_policy(*open_model("sd3", folder), "sd3", prompts=Prompts(positive, conditioning(9)))
+    positive = {f"{tokens} tokens": checkpoints.conditioning(tokens, tokens=tokens) for tokens in (4, 7)}
+    given = Prompts(positive, checkpoints.conditioning(9))
+    policy = open_policy(*open_model("sd3", folder), "sd3", prompts=given)
     texts = ["7 tokens", "4 tokens", "7 tokens", "4 tokens"]
     x = policy.initial_noise(4, 1.0, torch.Generator().manual_seed(0))
     together = policy.denoise(x, 1.0, texts)

@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dic
 from torch import Tensor
 
 from ..errors import UsageError
+from ..memory import saved_bytes
 from ..process import Path
 from . import sd3
 from .family import Conditioning, Family
@@ -71,6 +72,7 @@ class DiffusersPolicy:
             if isinstance(module, torch.nn.Module):
                 module.requires_grad_(False).eval()
         self._add_adapter()
+        self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
             self.network.enable_gradient_checkpointing()
 
@@ -116,6 +118,16 @@ class DiffusersPolicy:
             both = self.family.predict(self.pipeline, torch.cat([x, x]), sigma, self.embed(texts))
         unconditional, conditional = both.chunk(2)
         return unconditional + self.guidance * (conditional - unconditional)
+
+    def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
+        """See Policy.training_bytes; with gradient checkpointing this is what it would take without, an upper bound."""
+        if self.gradient_checkpointing:
+            self.network.disable_gradient_checkpointing()
+        try:
+            return saved_bytes(lambda: self.denoise(x, sigma, prompts))
+        finally:
+            if self.gradient_checkpointing:
+                self.network.enable_gradient_checkpointing()
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Conditioning:

@@ -67,15 +67,15 @@ class Adapter:
             for name, weight in module.named_parameters():
                 yield f"{path}.{name}", weight
 
-    def injection(self, model: nn.Module, recompute: bool) -> PatcherInjection:
-        """What a ModelPatcher does to the model on loading, and undoes on unloading.
+    def injection(self, model: nn.Module, recompute: bool) -> tuple[PatcherInjection, list[Recomputed]]:
+        """What a ModelPatcher does to the model on loading and undoes on unloading, and the blocks that it wraps.
 
         Every linear and convolution layer of the denoiser becomes a frozen one, with its adapter if it has one.
         recompute: the blocks keep only their inputs for the backward pass.
         """
         manager = BypassInjectionManager()
-        repeated = list(blocks(getattr(model, ROOT)))
-        changed = [*repeated]
+        repeated = [(block, Recomputed(block.forward, recompute)) for block in blocks(getattr(model, ROOT))]
+        changed = [block for block, _ in repeated]
         for path, layer in model.named_modules():
             if path.startswith(f"{ROOT}.") and can_freeze(layer):
                 manager.add_adapter(path, _Beside(layer, self.modules.get(path), self.switch))
@@ -86,8 +86,8 @@ class Adapter:
         def inject(patcher: Any) -> None:
             found.update({module: vars(module).get("forward") for module in changed})
             layers.inject(patcher)
-            for block in repeated:
-                block.forward = Recomputed(block.forward, recompute)
+            for block, recomputed in repeated:
+                block.forward = recomputed
 
         def eject(patcher: Any) -> None:
             layers.eject(patcher)
@@ -98,7 +98,7 @@ class Adapter:
                     module.forward = forward
             found.clear()
 
-        return PatcherInjection(inject=inject, eject=eject)
+        return PatcherInjection(inject=inject, eject=eject), [recomputed for _, recomputed in repeated]
 
 
 class _Beside(WeightAdapterTrainBase):

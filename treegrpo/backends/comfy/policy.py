@@ -21,6 +21,7 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
 
 from ...errors import UsageError, check_known
+from ...memory import saved_bytes
 from ...process import Path
 from .adapters import Adapter, AdapterSettings
 from .conditioning import Conditioning, groups, kept, stacked
@@ -72,7 +73,8 @@ class ComfyPolicy:
         self.positive = {text: kept(conditioning) for text, conditioning in prompts.positive.items()}
         self.negative = kept(prompts.negative)
         self.adapter = Adapter(self.patcher.model, adapter, self.patcher.load_device)
-        self.patcher.set_injections("treegrpo", [self.adapter.injection(self.patcher.model, recompute)])
+        injection, self.blocks = self.adapter.injection(self.patcher.model, recompute)
+        self.patcher.set_injections("treegrpo", [injection])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -121,6 +123,11 @@ class ComfyPolicy:
                 f"prompts: this model cannot take their conditioning ({str(error).splitlines()[0]}); "
                 "connect the CLIP that belongs to the model."
             ) from error
+
+    def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
+        """See Policy.training_bytes: what the forward pass keeps, and the block whose recomputation keeps most."""
+        kept = saved_bytes(lambda: self.denoise(x, sigma, prompts))
+        return kept + max((block.bytes_inside for block in self.blocks), default=0)
 
     def _predict(self, x: Tensor, sigma: float, positive: Conditioning) -> Tensor:
         guider = comfy.samplers.CFGGuider(self.patcher)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from ...memory import saved_bytes
+
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
     """The repeated blocks of a denoiser: the members of its lists of modules, and of the sequences among those."""
@@ -33,12 +35,14 @@ class Recomputed:
     """The forward of a block, with the same values and gradients, that can keep only its inputs for the backward pass.
 
     It does so when `wanted`, and for blocks that change their inputs in any case: they have no gradient otherwise.
+    bytes_inside: what autograd keeps within the block while it is recomputed, for the batch of the first call.
     """
 
     def __init__(self, forward: Callable[..., Any], wanted: bool) -> None:
         self.forward = forward
         self.wanted = wanted
         self.changes_inputs: bool | None = None
+        self.bytes_inside = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """forward(*args, **kwargs)."""
@@ -46,13 +50,21 @@ class Recomputed:
             return self.forward(*args, **kwargs)
         call = _Call(self.forward, args, kwargs)
         if self.changes_inputs is None:
-            self.changes_inputs = call.changes_inputs()
+            self._try(call)
         if not (self.wanted or self.changes_inputs):
             return self.forward(*args, **kwargs)
         tensors = call.take_tensors()
         # The dummy makes autograd call the backward pass even when no input needs a gradient, only an adapter inside.
         out = _Again.apply(torch.empty((), requires_grad=True), call, self.changes_inputs, *tensors)
         return tree_unflatten(list(out), call.outcome)
+
+    def _try(self, call: _Call) -> None:
+        """Run the block on copies of its tensors: does it write to them, and what does autograd keep of it?"""
+        copies = call.copies()
+        before = [copy._version for copy in copies]
+        inside = saved_bytes(lambda: call.run(copies))
+        self.changes_inputs = before != [copy._version for copy in copies]
+        self.bytes_inside = inside if self.wanted or self.changes_inputs else 0
 
 
 class _Call:
@@ -81,13 +93,9 @@ class _Call:
         flat, self.outcome = tree_flatten(self.forward(*args, **dict(zip(self.names, values, strict=True))))
         return tuple(flat)
 
-    @torch.no_grad()
-    def changes_inputs(self) -> bool:
-        """Try the block on copies of its tensors, and see whether it writes to them."""
-        copies = [self.leaves[i].clone() for i in self.places]
-        before = [copy._version for copy in copies]
-        self.run(copies)
-        return before != [copy._version for copy in copies]
+    def copies(self) -> list[Tensor]:
+        """Copies of the tensors of the call, which take part in gradients as the tensors do."""
+        return [self.leaves[i].clone() for i in self.places]
 
 
 class _Again(torch.autograd.Function):
