@@ -5,19 +5,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMFYUI_VENV := .venv-comfyui
 COMFYUI_BIN := $(COMFYUI_VENV)/bin
+MAKEFLAGS += --jobs=2
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test comfyui bundled-model clean
+.PHONY: demo test test-library test-comfyui comfyui bundled-model clean
 
 demo: $(VENV)/headless.stamp
 	$(BIN)/treegrpo demo
 
-test: $(VENV)/test.stamp $(COMFYUI_VENV)/comfyui.stamp
+# The two halves run beside each other, on one core each: the models of the tests are too small to use two.
+test: test-library test-comfyui
+
+test-library: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
-	$(COMFYUI_BIN)/python -m pytest tests/comfyui
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+test-comfyui: $(COMFYUI_VENV)/test.stamp
+	OMP_NUM_THREADS=1 $(COMFYUI_BIN)/python -m pytest tests/comfyui
 
 comfyui: $(COMFYUI_VENV)/comfyui.stamp
 	$(COMFYUI_BIN)/python -m comfyui.serve
@@ -39,11 +45,16 @@ $(VENV)/training.stamp: $(VENV)/headless.stamp
 	$(BIN)/python $(PIP) --editable '.[headless,training]'
 	touch $@
 
-$(COMFYUI_VENV)/comfyui.stamp: pyproject.toml constraints.txt comfyui/requirements.txt comfyui/prepare.py comfyui/fetch.py
+$(COMFYUI_VENV)/comfyui.stamp: requirements.txt constraints.txt $(addprefix comfyui/,requirements.txt prepare.py fetch.py)
 	test -x $(COMFYUI_BIN)/python || $(PYTHON) -m venv $(COMFYUI_VENV)
-	$(COMFYUI_BIN)/python $(PIP) --requirement comfyui/requirements.txt --editable '.[headless,test]'
+	$(COMFYUI_BIN)/python $(PIP) --requirement comfyui/requirements.txt --requirement requirements.txt
 	$(COMFYUI_BIN)/python -m comfyui.prepare
 	$(COMFYUI_BIN)/python -m comfyui.fetch
+	touch $@
+
+# After the other environment, not beside it: both write this project's metadata into its folder.
+$(COMFYUI_VENV)/test.stamp: $(COMFYUI_VENV)/comfyui.stamp $(VENV)/test.stamp
+	$(COMFYUI_BIN)/python $(PIP) --editable '.[headless,test]'
 	touch $@
 
 clean:

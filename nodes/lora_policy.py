@@ -32,7 +32,7 @@ class LoraPolicy(io.ComfyNode):
             search_aliases=["lora", "adapter", "trainable", "policy"],
             inputs=[
                 io.Model.Input("model"),
-                io.Combo.Input("kind", options=list(KINDS)),
+                io.Combo.Input("kind", options=list(KINDS), tooltip="LoRA suits most; LoKr is smaller."),
                 io.Int.Input("rank", default=16, min=1, max=1024, tooltip="Size of the LoRA; for a LoKr, its factor."),
                 io.Float.Input("alpha", default=16.0, min=0.01, max=1024.0, tooltip="Scale: alpha / rank."),
                 io.String.Input(

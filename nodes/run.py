@@ -75,7 +75,10 @@ class LoadRun(io.ComfyNode):
             category=CATEGORY,
             description="The policy of a saved run, on the model that it was trained on.",
             search_aliases=["load policy", "resume", "continue"],
-            inputs=[io.Model.Input("model"), io.Combo.Input("run", options=_runs())],
+            inputs=[
+                io.Model.Input("model"),
+                io.Combo.Input("run", options=_runs(), tooltip="A run in output/treegrpo; press R to see new ones."),
+            ],
             outputs=[
                 PolicySocket.Output(display_name="policy"),
                 io.LoraModel.Output(display_name="lora"),

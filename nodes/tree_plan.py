@@ -57,7 +57,9 @@ class Plan(io.ComfyNode):
                     "methods to compare with.",
                 ),
                 io.Int.Input("steps", default=10, min=2, max=100, tooltip="Denoising steps."),
-                io.Combo.Input("scheduler", options=comfy.samplers.SCHEDULER_NAMES, default="simple"),
+                io.Combo.Input(
+                    "scheduler", options=comfy.samplers.SCHEDULER_NAMES, default="simple", tooltip="As in KSampler."
+                ),
                 io.Combo.Input(
                     "kernel",
                     options=list(KERNELS),
@@ -74,8 +76,8 @@ class Plan(io.ComfyNode):
                     tooltip="Noise level; 0: the kernel's default.",
                 ),
                 io.Float.Input("cfg", default=1.0, min=0.0, max=30.0, step=0.1, tooltip="As in KSampler; 1 is fast."),
-                io.Int.Input("width", default=512, min=16, max=4096, step=8),
-                io.Int.Input("height", default=512, min=16, max=4096, step=8),
+                io.Int.Input("width", default=512, min=16, max=4096, step=8, tooltip="Of the pictures, in pixels."),
+                io.Int.Input("height", default=512, min=16, max=4096, step=8, tooltip="Of the pictures, in pixels."),
                 PolicySocket.Input("policy", optional=True, tooltip="Connect to measure memory and time."),
                 PromptsSocket.Input("prompts", optional=True, tooltip="Connect to measure memory and time."),
             ],

@@ -60,14 +60,30 @@ class UpdateLora(io.ComfyNode):
 def update_inputs() -> list[io.Input]:
     """The inputs of config.UpdateTable, under its names."""
     return [
-        io.Float.Input("learning_rate", default=1e-3, min=1e-7, max=1.0, step=1e-5, round=1e-7),
+        io.Float.Input(
+            "learning_rate",
+            default=1e-3,
+            min=1e-7,
+            max=1.0,
+            step=1e-5,
+            round=1e-7,
+            tooltip="Size of a step; smaller for larger models.",
+        ),
         io.Int.Input("updates_per_rollout", default=1, min=1, max=64, tooltip="Optimiser steps per tree."),
         io.Combo.Input(
             "weighting",
             options=list(WEIGHTINGS),
             tooltip="edges: every edge counts the same (the paper); steps: every step does.",
         ),
-        io.Float.Input("clip_range", default=1e-4, min=1e-6, max=1.0, step=1e-5, round=1e-6),
+        io.Float.Input(
+            "clip_range",
+            default=1e-4,
+            min=1e-6,
+            max=1.0,
+            step=1e-5,
+            round=1e-6,
+            tooltip="How far further updates on the same tree may go.",
+        ),
         io.Float.Input("kl", default=0.0, min=0.0, max=100.0, step=0.01, tooltip="Pull towards the base model."),
     ]
 

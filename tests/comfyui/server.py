@@ -101,6 +101,10 @@ class Server:
         """The JSON at a path. Raises HTTPError."""
         return json.loads(self._open(path))
 
+    def text(self, path: str) -> str:
+        """The text at a path. Raises HTTPError."""
+        return self._open(path).decode("utf-8")
+
     def post(self, path: str, body: Any) -> Any:
         """Post JSON; the answer's JSON, or None if it is empty. Raises HTTPError."""
         answer = self._open(path, json.dumps(body).encode())

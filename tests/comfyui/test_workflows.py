@@ -1,0 +1,137 @@
+"""Every shipped workflow on the real server, as the browser would queue it, shortened in what costs time alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops
+
+from comfyui.serve import REPOSITORY
+
+from . import checkpoints
+from .server import History, Server
+from .workflow import ui_to_api
+
+FOLDER = REPOSITORY / "workflows"
+# The later ones need what quickstart leaves behind.
+NAMES = ("quickstart", "compare_before_after", "continue_a_run", "step_by_step", "align_your_checkpoint")
+TITLE_HEIGHT = 30
+SHORTER: dict[str, dict[str, Any]] = {
+    "TreeGRPO_Train": {"iterations": 2, "prompts_per_iteration": 2, "save_every": 2, "evaluate_every": 2},
+    "TreeGRPO_Plan": {"method.branch": 2, "method.depth": 2, "steps": 4, "width": 64, "height": 64},
+    "KSampler": {"steps": 4},
+    "EmptyLatentImage": {"width": 64, "height": 64},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A workflow that was run."""
+
+    workflow: dict[str, Any]
+    prompt: dict[str, Any]
+    history: History
+
+    def pictures(self, server: Server, title: str) -> list[Image.Image]:
+        """What the node of this title shows."""
+        [node] = [node for node in self.workflow["nodes"] if node.get("title") == title]
+        return [server.view(reference) for reference in self.history.outputs[str(node["id"])]["images"]]
+
+
+def shipped(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def shortened(prompt: dict[str, Any], **replaced: dict[str, Any]) -> dict[str, Any]:
+    """The prompt with the values of SHORTER, and with others by class of node."""
+    for node in prompt.values():
+        kind = node["class_type"]
+        node["inputs"] |= SHORTER.get(kind, {}) | replaced.get(kind, {})
+    return prompt
+
+
+@pytest.fixture(scope="module")
+def runs(server: Server) -> dict[str, Run]:
+    """All workflows, run in the order of NAMES."""
+    checkpoint = checkpoints.sd3_with_clip(server.base / "models" / "checkpoints")
+    replaced = {
+        "continue_a_run": {"TreeGRPO_Train": {"iterations": 3}},
+        "align_your_checkpoint": {"CheckpointLoaderSimple": {"ckpt_name": checkpoint.name}},
+    }
+    done = {}
+    for name in NAMES:
+        workflow = shipped(name)
+        prompt = shortened(ui_to_api(workflow, server.object_info()), **replaced.get(name, {}))
+        done[name] = Run(workflow, prompt, server.run(prompt))
+    return done
+
+
+def test_all_of_them_are_tested() -> None:
+    assert {file.stem for file in FOLDER.glob("*.json")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs(runs: dict[str, Run], name: str) -> None:
+    history = runs[name].history
+    assert history.error is None
+    assert history.status == "success"
+    shown = {key for key, node in runs[name].prompt.items() if node["class_type"].startswith("Preview")}
+    assert shown <= set(history.outputs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_load_lora_finds_what_it_trained(server: Server, runs: dict[str, Run], name: str) -> None:
+    trainers = ("TreeGRPO_Train", "TreeGRPO_SaveRun")
+    made = [node["inputs"]["run"] for node in runs[name].prompt.values() if node["class_type"] in trainers]
+    assert len(made) == (0 if name == "compare_before_after" else 1)
+    listed = server.object_info("LoraLoaderModelOnly")["input"]["required"]["lora_name"]
+    for run in made:
+        assert (server.base / "output" / "loras" / "treegrpo" / f"{run}.safetensors").is_file()
+        assert f"treegrpo/{run}.safetensors" in (listed[1]["options"] if listed[0] == "COMBO" else listed[0])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "step_by_step"])
+def test_pictures_before_and_after_differ(server: Server, runs: dict[str, Run], name: str) -> None:
+    before, after = (runs[name].pictures(server, title) for title in ("Before", "After"))
+    assert len(before) == len(after) >= 2
+    for one, other in zip(before, after, strict=True):
+        assert ImageChops.difference(one.convert("RGB"), other.convert("RGB")).getbbox() is not None
+
+
+def test_the_run_is_continued(runs: dict[str, Run]) -> None:
+    [train] = [key for key, node in runs["continue_a_run"].prompt.items() if node["class_type"] == "TreeGRPO_Train"]
+    assert runs["continue_a_run"].history.outputs[train]["text"][0].startswith("3 of 3")
+
+
+def test_the_template_browser_lists_them(server: Server) -> None:
+    assert set(server.get("/api/workflow_templates")["treegrpo"]) == set(NAMES)
+    for name in NAMES:
+        assert server.get(f"/api/workflow_templates/treegrpo/{name}.json") == shipped(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_has_a_thumbnail(name: str) -> None:
+    file = FOLDER / f"{name}.jpg"
+    with Image.open(file) as picture:
+        assert picture.format == "JPEG"
+        assert picture.size == (512, 512)  # the template browser's tiles are square
+    assert 5_000 < file.stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nodes_lie_apart_and_a_note_explains_them(name: str) -> None:
+    nodes = shipped(name)["nodes"]
+    for one, other in itertools.combinations(nodes, 2):
+        assert not overlap(one, other), f"{one['type']} {one['id']} lies over {other['type']} {other['id']}"
+    assert any(node["type"] == "MarkdownNote" and node.get("title") == "Read me" for node in nodes)
+
+
+def overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two saved nodes cover the same spot. The position of a node is below its title."""
+    (x, y), (width, height) = one["pos"], one["size"]
+    (u, v), (breadth, depth) = other["pos"], other["size"]
+    return x < u + breadth and u < x + width and y - TITLE_HEIGHT < v + depth and v - TITLE_HEIGHT < y + height
