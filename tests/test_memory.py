@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 
@@ -26,3 +28,16 @@ def test_rows_grow_with_the_budget(policy):
 def test_a_budget_below_one_picture_is_refused(policy):
     with pytest.raises(UsageError, match=r"memory_gb.*gradient_checkpointing"):
         batch_sizes(policy, ["bear"], 10, 1e-6)
+
+
+def test_leaves_nothing_alive():
+    """exp saves its own output; an output that held its graph would be a cycle that nothing frees."""
+    alive = []
+
+    def forward():
+        y = torch.ones(10, requires_grad=True).exp()
+        alive.append(weakref.ref(y))
+        return y.sum()
+
+    saved_bytes(forward)
+    assert alive[0]() is None

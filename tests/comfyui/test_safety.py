@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
@@ -10,6 +14,7 @@ import comfy.model_management as management
 import pytest
 import torch
 
+from comfyui.serve import REPOSITORY
 from tests.comfyui.families import SIDE, open_model, open_policy, prompts
 from tests.comfyui.test_policy import SIZES, grown, updated
 from treegrpo.backends.comfy.adapters import AdapterSettings
@@ -114,14 +119,28 @@ def bytes_alive() -> int:
     return sum(storages.values())
 
 
-def test_three_trainings_leave_no_more_memory_behind_than_one(family, folder):
+def alive_after_trainings(family: str, folder: Path) -> list[int]:
+    """Bytes alive after the first, second and third training of one model."""
     model, vae = open_model(family, folder)
     alive = []
     for _ in range(3):
         train_once(model, vae, family)
         alive.append(bytes_alive())
-    assert alive[1] == alive[0]
-    assert alive[2] == alive[0]
+    return alive
+
+
+def test_three_trainings_leave_no_more_memory_behind_than_one(tmp_path):
+    """In a Python of its own, where nothing is left of other tests that could be freed in between."""
+    program = (
+        "import sys, json; from pathlib import Path; import tests.comfyui.conftest;"
+        "from tests.comfyui.test_safety import alive_after_trainings as alive;"
+        "print(json.dumps([alive(family, Path(sys.argv[1])) for family in ('sd3', 'flux', 'sd15')]))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for first, second, third in json.loads(done.stdout.splitlines()[-1]):
+        assert second == first
+        assert third == first
 
 
 def test_a_model_whose_loader_cannot_load_it_again(folder):

@@ -57,7 +57,8 @@ def shortened(prompt: dict[str, Any], **replaced: dict[str, Any]) -> dict[str, A
 @pytest.fixture(scope="module")
 def runs(server: Server) -> dict[str, Run]:
     """All workflows, run in the order of NAMES."""
-    checkpoint = checkpoints.sd3_with_clip(server.base / "models" / "checkpoints")
+    # Not the checkpoint of other tests, which count on loading theirs themselves.
+    checkpoint = checkpoints.sd3_with_clip(server.base / "models" / "checkpoints", seed=1)
     replaced = {
         "continue_a_run": {"TreeGRPO_Train": {"iterations": 3}},
         "align_your_checkpoint": {"CheckpointLoaderSimple": {"ckpt_name": checkpoint.name}},

@@ -110,7 +110,7 @@ class _Again(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         needed = ctx.needs_input_grad[3:]
         leaves = [tensor.detach().requires_grad_(need) for tensor, need in zip(ctx.saved_tensors, needed, strict=True)]
-        saving = saved_tensors_hooks(lambda tensor: tensor.clone(), lambda tensor: tensor)
+        saving = saved_tensors_hooks(lambda tensor: tensor.detach().clone(), lambda tensor: tensor)
         with torch.enable_grad(), saving if ctx.careful else nullcontext():
             outs = ctx.call.run([leaf.clone() for leaf in leaves] if ctx.careful else leaves)
         pairs = [(out, grad) for out, grad in zip(outs, grads, strict=True) if getattr(out, "requires_grad", False)]
