@@ -36,4 +36,4 @@ def publish(folder: RunFolder, snapshot: int | None = None) -> str:
     ending = "" if snapshot is None else f"-{snapshot:06d}"
     name = Path("treegrpo") / f"{folder.path.name}{ending}.safetensors"
     write_bytes(Path(folder_paths.get_output_directory()) / "loras" / name, folder.lora_file.read_bytes())
-    return str(name)
+    return name.as_posix()

@@ -141,7 +141,10 @@ class Train(io.ComfyNode):
             if not state.adapter:
                 state = policy.state
             lora = state.average or state.adapter or live.adapter_state()
-        loss_map = {"loss": [sum(row["loss"]) / len(row["loss"]) for row in metrics] or [0.0]}
+        losses = [sum(row["loss"]) / len(row["loss"]) for row in metrics] or [0.0]
+        if len(set(losses)) == 1:
+            losses.append(losses[0] + 1e-9)  # Plot Loss Graph divides by the range
+        loss_map = {"loss": losses}
         return io.NodeOutput(
             replace(policy, state=state), lora, loss_map, watcher.best, name, ui={"text": (watcher.text,)}
         )

@@ -25,7 +25,7 @@ class Plan(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         """See io.ComfyNode."""
         branch = io.Int.Input("branch", default=3, min=2, max=16, tooltip="Children of every node inside the window.")
-        depth = io.Int.Input("depth", default=3, min=1, max=16, tooltip="Steps of the window; branch ^ depth leaves.")
+        depth = io.Int.Input("depth", default=3, min=1, max=16, tooltip="Steps of the window.")
         roots = io.Int.Input("roots", default=1, min=1, max=64, tooltip="Trees per prompt.")
         rollouts = io.Int.Input("roots", default=16, min=2, max=512, display_name="rollouts", tooltip="Per prompt.")
         window = io.Combo.Input(
