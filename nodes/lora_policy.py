@@ -86,5 +86,4 @@ def _continued(name: str) -> tuple[AdapterSettings, RunState]:
     if path is None:
         raise UsageError(f'continue_from: "{name}" is not in a loras folder; refresh the node and choose again.')
     weights, facts = lora_file.read(Path(path))
-    adapter = AdapterSettings(facts["kind"], facts["rank"], facts["alpha"], facts["targets"])
-    return adapter, RunState(adapter=weights)
+    return AdapterSettings.of_file(facts), RunState(adapter=weights)

@@ -71,9 +71,17 @@ class Reward(io.ComfyNode):
         return io.NodeOutput(RewardValue(table))
 
 
+def rewards_input() -> io.Input:
+    """The input of a node that takes any number of rewards."""
+    template = io.Autogrow.TemplatePrefix(RewardSocket.Input("reward"), prefix="reward", min=1, max=16)
+    return io.Autogrow.Input("rewards", template=template)
+
+
 def built(values: Mapping[str, RewardValue]) -> Rewards:
-    """The rewards behind the sockets of an Autogrow input, with their weights."""
+    """The rewards behind the sockets of `rewards_input`, with their weights. Raises UsageError when there are none."""
     tables = [value.table for value in values.values() if value is not None]
+    if not tables:
+        raise UsageError("rewards: nothing is connected; connect at least one Reward.")
     return [(_created(table.name, json.dumps(table.options, sort_keys=True)), table.weight) for table in tables]
 
 

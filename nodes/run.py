@@ -99,8 +99,7 @@ class LoadRun(io.ComfyNode):
         with RunFolder(run_path(run), resume=True) as folder, torch.inference_mode(False):
             state = RunState.read(folder)
             _, facts = lora_file.read(folder.lora_file)
-        adapter = AdapterSettings(facts["kind"], facts["rank"], facts["alpha"], facts["targets"])
-        policy = PolicyValue(model, adapter, recompute=True, state=state)
+        policy = PolicyValue(model, AdapterSettings.of_file(facts), recompute=True, state=state)
         return io.NodeOutput(policy, state.average or state.adapter, state.iteration)
 
 

@@ -7,11 +7,10 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from ..treegrpo.errors import UsageError
 from ..treegrpo.iteration import score_tree
-from .reward import built
+from .reward import built, rewards_input
 from .say import say
-from .sockets import CATEGORY, RewardSocket, RewardValue, TreeSocket, TreeValue
+from .sockets import CATEGORY, RewardValue, TreeSocket, TreeValue
 
 
 class Score(io.ComfyNode):
@@ -20,14 +19,13 @@ class Score(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """See io.ComfyNode."""
-        rewards = io.Autogrow.TemplatePrefix(RewardSocket.Input("reward"), prefix="reward", min=1, max=16)
         return io.Schema(
             node_id="TreeGRPO_Score",
             display_name="TreeGRPO Score",
             category=CATEGORY,
             description="Asks every reward about every leaf of the tree.",
             search_aliases=["judge", "reward leaves"],
-            inputs=[TreeSocket.Input("tree"), io.Autogrow.Input("rewards", template=rewards)],
+            inputs=[TreeSocket.Input("tree"), rewards_input()],
             outputs=[TreeSocket.Output(display_name="tree")],
             hidden=[io.Hidden.unique_id],
         )
@@ -36,8 +34,6 @@ class Score(io.ComfyNode):
     def execute(cls, tree: TreeValue, rewards: dict[str, RewardValue]) -> io.NodeOutput:
         """See io.ComfyNode. Raises UsageError when no reward is connected."""
         judges = built(rewards)
-        if not judges:
-            raise UsageError("rewards: nothing is connected; connect at least one Reward.")
         with torch.inference_mode(False):
             scored = score_tree(tree.tree, tree.images, judges)
         weights = {reward.name: weight for reward, weight in judges}

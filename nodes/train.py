@@ -30,7 +30,7 @@ from ..treegrpo.run_folder import RunFolder
 from ..treegrpo.run_state import RunState
 from ..treegrpo.trainer import Report, train
 from .opened import opened
-from .reward import built
+from .reward import built, rewards_input
 from .run_folders import bad_name, publish, run_path
 from .say import say, sheet
 from .sockets import (
@@ -41,7 +41,6 @@ from .sockets import (
     PolicySocket,
     PolicyValue,
     PromptsSocket,
-    RewardSocket,
     RewardValue,
 )
 from .update_lora import update_inputs
@@ -53,7 +52,6 @@ class Train(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """See io.ComfyNode."""
-        rewards = io.Autogrow.TemplatePrefix(RewardSocket.Input("reward"), prefix="reward", min=1, max=16)
         return io.Schema(
             node_id="TreeGRPO_Train",
             display_name="TreeGRPO Train",
@@ -66,7 +64,7 @@ class Train(io.ComfyNode):
                 PromptsSocket.Input("prompts"),
                 PlanSocket.Input("plan"),
                 io.Vae.Input("vae"),
-                io.Autogrow.Input("rewards", template=rewards),
+                rewards_input(),
                 io.String.Input("run", default="my taste", tooltip="Name of the run; an existing one is continued."),
                 io.Int.Input("iterations", default=100, min=1, max=100_000, tooltip="In all, earlier ones included."),
                 io.Int.Input("prompts_per_iteration", default=8, min=1, max=256, tooltip="Trees grown together."),
@@ -122,8 +120,6 @@ class Train(io.ComfyNode):
     ) -> io.NodeOutput:
         """See io.ComfyNode."""
         judges = built(rewards)
-        if not judges:
-            raise UsageError("rewards: nothing is connected; connect at least one Reward.")
         if settings["evaluate_every"] and heldout is None:
             raise UsageError("heldout: nothing is connected, so there is nothing to evaluate; connect Prompts to it.")
         every = Prompts({**prompts.positive, **(heldout.positive if heldout else {})}, prompts.negative)

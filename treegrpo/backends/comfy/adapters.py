@@ -37,6 +37,11 @@ class AdapterSettings:
     targets: str = "attention"
     seed: int = 0
 
+    @classmethod
+    def of_file(cls, facts: dict[str, Any]) -> AdapterSettings:
+        """The settings of an adapter that has been written, from the facts in its LoRA file."""
+        return cls(facts["kind"], facts["rank"], facts["alpha"], facts["targets"])
+
 
 class Switch:
     """Whether the adapter takes part; off, the model is the base model."""
