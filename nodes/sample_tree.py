@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..treegrpo.backends.comfy.policy import Prompts
-from ..treegrpo.config import make_plan
-from ..treegrpo.grow import grow
-from ..treegrpo.iteration import iteration_seed, prompts_of
+from ..treegrpo.iteration import grow_trees
 from ..treegrpo.memory import DEFAULT_GB, batch_sizes
 from ..treegrpo.process import Kernel
 from ..treegrpo.sample import decode
@@ -85,11 +82,17 @@ class SampleTree(io.ComfyNode):
         with opened(policy, drawing) as live:
             policy.state.put_into(live)
             sizes = batch_sizes(live, texts, plan.plan.steps, memory_gb)
-            generator = torch.Generator().manual_seed(iteration_seed(seed, iteration))
-            tree_plan = make_plan(plan.plan, plan.window, iteration, generator)
-            chosen = prompts_of(texts, min(prompts_per_iteration, len(texts)), seed, iteration)
-            kernel = Kernel(plan.kernel.name, plan.kernel.eta)
-            tree = grow(live, chosen, tree_plan, kernel, generator, sizes)
+            tree = grow_trees(
+                live,
+                texts,
+                plan.plan,
+                plan.window,
+                Kernel(plan.kernel.name, plan.kernel.eta),
+                count=prompts_per_iteration,
+                seed=seed,
+                number=iteration,
+                sizes=sizes,
+            )
             images = decode(live, tree.leaves, sizes)
-        say(f"{len(images)} leaves of {len(chosen)} prompts", cls.hidden.unique_id)
+        say(f"{len(images)} leaves of {len(tree.prompts)} prompts", cls.hidden.unique_id)
         return io.NodeOutput(TreeValue(tree, images, policy.model, drawing, sizes), images)

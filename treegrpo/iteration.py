@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from .advantage import with_advantages
-from .config import Config
+from .config import Config, PlanTable, WindowTable, make_plan
 from .grow import BatchSizes, grow
 from .policy import Policy
+from .process import Kernel
 from .rewards.reward import Reward, score
 from .sample import decode
 from .tree import Tree
@@ -60,6 +61,28 @@ def prompts_of(prompts: Sequence[str], count: int, seed: int, iteration: int) ->
     return chosen
 
 
+def grow_trees(
+    policy: Policy,
+    prompts: Sequence[str],
+    plan: PlanTable,
+    window: WindowTable,
+    kernel: Kernel,
+    *,
+    count: int,
+    seed: int,
+    number: int,
+    sizes: BatchSizes,
+) -> Tree:
+    """The trees of `count` prompts (all, if there are fewer) in iteration `number` (0, 1, ...) of a run.
+
+    Prompts, window and noise follow from the run's seed and the number alone.
+    """
+    generator = torch.Generator().manual_seed(iteration_seed(seed, number))
+    tree_plan = make_plan(plan, window, number, generator)
+    chosen = prompts_of(prompts, min(count, len(prompts)), seed, number)
+    return grow(policy, chosen, tree_plan, kernel, generator, sizes)
+
+
 def score_tree(tree: Tree, images: Tensor, rewards: Rewards) -> Tree:
     """The tree with the scores of its leaf images [P * leaves, H, W, 3] by every reward."""
     prompts = tree.prompts_at(tree.plan.steps)
@@ -76,16 +99,21 @@ def iterate(
     sizes: BatchSizes,
     watch: Stopwatch,
 ) -> Outcome:
-    """Run iteration `number` (0, 1, ...) of a run: its prompts, window and noise follow from seed and number alone.
+    """Run iteration `number` of a run; see grow_trees.
 
     Books the parts grow, decode, score and update on `watch`.
     """
-    generator = torch.Generator().manual_seed(iteration_seed(config.train.seed, number))
-    plan = config.make_plan(number, generator)
-    count = min(config.train.prompts_per_iteration, len(prompts))
-    chosen = prompts_of(prompts, count, config.train.seed, number)
-
-    tree = grow(policy, chosen, plan, config.make_kernel(), generator, sizes)
+    tree = grow_trees(
+        policy,
+        prompts,
+        config.plan,
+        config.window,
+        config.make_kernel(),
+        count=config.train.prompts_per_iteration,
+        seed=config.train.seed,
+        number=number,
+        sizes=sizes,
+    )
     watch.lap("grow")
     images = decode(policy, tree.leaves, sizes)
     watch.lap("decode")
