@@ -14,7 +14,7 @@ from ..treegrpo.backends.comfy.adapters import AdapterSettings
 from ..treegrpo.errors import UsageError
 from ..treegrpo.run_folder import RunFolder
 from ..treegrpo.run_state import RunState
-from .run_folders import bad_name, publish, run_path
+from .run_folders import publish, run_path, validate_name
 from .sockets import CATEGORY, PolicySocket, PolicyValue
 
 
@@ -40,8 +40,8 @@ class SaveRun(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, run: str | None = None) -> bool | str:
-        """A run's name is no path."""
-        return (bad_name(run) if run is not None else None) or True
+        """See validate_name."""
+        return validate_name(run)
 
     @classmethod
     def execute(cls, policy: PolicyValue, run: str) -> io.NodeOutput:

@@ -14,16 +14,16 @@ from ..treegrpo.run_folder import RunFolder
 NAME = re.compile(r"[\w][\w .-]{0,99}")
 
 
-def bad_name(run: str) -> str | None:
-    """What is wrong with the name of a run, in one sentence, if anything is."""
-    if NAME.fullmatch(run) and not run.endswith((".", " ")):
-        return None
+def validate_name(run: str | None) -> bool | str:
+    """For validate_inputs: True, or what is wrong with the name of a run; None stands for a name still to come."""
+    if run is None or (NAME.fullmatch(run) and not run.endswith((".", " "))):
+        return True
     return f'run: "{run}" cannot be the name of a run; use letters, digits, spaces, - and _ only.'
 
 
 def run_path(run: str) -> Path:
     """The folder of a run, output/treegrpo/<run>. Raises UsageError for a name that could lead elsewhere."""
-    if reason := bad_name(run):
+    if isinstance(reason := validate_name(run), str):
         raise UsageError(reason)
     return Path(folder_paths.get_output_directory()) / "treegrpo" / run
 

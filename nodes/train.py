@@ -25,13 +25,14 @@ from ..treegrpo.config import (
 )
 from ..treegrpo.errors import UsageError
 from ..treegrpo.iteration import Outcome, Rewards
-from ..treegrpo.memory import DEFAULT_GB
+from ..treegrpo.memory import DEFAULT_GB, batch_sizes
 from ..treegrpo.run_folder import RunFolder
 from ..treegrpo.run_state import RunState
+from ..treegrpo.sample import decode, sample
 from ..treegrpo.trainer import Report, train
 from .opened import opened
 from .reward import built, rewards_input
-from .run_folders import bad_name, publish, run_path
+from .run_folders import publish, run_path, validate_name
 from .say import say, sheet
 from .sockets import (
     CATEGORY,
@@ -60,10 +61,10 @@ class Train(io.ComfyNode):
             "name goes on from there. The LoRA lands in output/loras/treegrpo and appears in Load LoRA.",
             search_aliases=["align", "fine-tune", "reinforcement learning", "grpo", "preference"],
             inputs=[
-                PolicySocket.Input("policy"),
-                PromptsSocket.Input("prompts"),
-                PlanSocket.Input("plan"),
-                io.Vae.Input("vae"),
+                PolicySocket.Input("policy", tooltip="What is trained; from LoRA Policy or Load Run."),
+                PromptsSocket.Input("prompts", tooltip="What is drawn while training."),
+                PlanSocket.Input("plan", tooltip="How pictures are drawn and where their paths part."),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 rewards_input(),
                 io.String.Input("run", default="my taste", tooltip="Name of the run; an existing one is continued."),
                 io.Int.Input("iterations", default=100, min=1, max=100_000, tooltip="In all, earlier ones included."),
@@ -90,11 +91,16 @@ class Train(io.ComfyNode):
                 io.Sigmas.Input("sigmas", optional=True, tooltip="Replaces the plan's scheduler; ends at 0."),
             ],
             outputs=[
-                PolicySocket.Output(display_name="policy"),
-                io.LoraModel.Output(display_name="lora"),
-                io.LossMap.Output(display_name="loss_map"),
-                io.Image.Output(display_name="best leaves"),
-                io.String.Output(display_name="lora name"),
+                PolicySocket.Output(
+                    display_name="policy", tooltip="With the trained LoRA; for Save Run or another Train."
+                ),
+                io.LoraModel.Output(display_name="lora", tooltip="For the stock Load LoRA Model."),
+                io.LossMap.Output(display_name="loss_map", tooltip="For the stock Plot Loss Graph."),
+                io.Image.Output(
+                    display_name="best leaves",
+                    tooltip="The best picture of every prompt of the last iteration; new pictures if none was run.",
+                ),
+                io.String.Output(display_name="lora name", tooltip="The file's name in Load LoRA."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -102,8 +108,8 @@ class Train(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, run: str | None = None, rewards: Any = None) -> bool | str:
-        """A run's name is no path. (ComfyUI hands over `rewards` to whoever validates anything.)"""
-        return (bad_name(run) if run is not None else None) or True
+        """See validate_name. ComfyUI hands over `rewards` to whoever validates anything."""
+        return validate_name(run)
 
     @classmethod
     def execute(
@@ -130,30 +136,32 @@ class Train(io.ComfyNode):
             opened(policy, Drawing(vae, every, plan, sigmas)) as live,
         ):
             policy.state.put_into(live)
-            watcher.follow(live, folder, config, list(prompts.positive), list(heldout.positive) if heldout else [])
+            watcher.follow(live, folder, config, prompts.texts, heldout.texts if heldout else [])
             state = RunState.read(folder)
             metrics = folder.metrics()
             name = publish(folder) if folder.lora_file.exists() else ""
             if not state.adapter:
                 state = policy.state
             lora = state.average or state.adapter or live.adapter_state()
+            best = watcher.best if len(watcher.best) else _drawn(live, state, config, prompts.texts)
         losses = [sum(row["loss"]) / len(row["loss"]) for row in metrics] or [0.0]
         if len(set(losses)) == 1:
             losses.append(losses[0] + 1e-9)  # Plot Loss Graph divides by the range
         loss_map = {"loss": losses}
-        return io.NodeOutput(
-            replace(policy, state=state), lora, loss_map, watcher.best, name, ui={"text": (watcher.text,)}
-        )
+        return io.NodeOutput(replace(policy, state=state), lora, loss_map, best, name, ui={"text": (watcher.text,)})
 
 
 class _Watcher:
-    """Follows a run: shows it under the node, and keeps LoRAs on the way."""
+    """Follows a run: shows it under the node, and keeps LoRAs on the way.
+
+    best: the best leaf of every prompt of the last iteration, float32 [P, H, W, 3]; empty before the first.
+    """
 
     def __init__(self, node_id: str, iterations: int, save_every: int, judges: Rewards) -> None:
         self.node_id, self.save_every, self.judges = node_id, save_every, judges
         self.bar = comfy.utils.ProgressBar(iterations, node_id=node_id)
         self.text = "Nothing was left to do."
-        self.best = torch.zeros(1, 64, 64, 3)
+        self.best = torch.empty(0)
 
     def follow(
         self, live: ComfyPolicy, folder: RunFolder, config: Config, texts: list[str], heldout: list[str]
@@ -183,6 +191,15 @@ class _Watcher:
         say(text, self.node_id)
 
 
+def _drawn(live: ComfyPolicy, state: RunState, config: Config, texts: list[str]) -> Tensor:
+    """A picture [P, H, W, 3] of as many prompts as an iteration has, for when none was run."""
+    state.put_into(live)
+    steps, shown = config.plan.steps, texts[: config.train.prompts_per_iteration]
+    sizes = batch_sizes(live, shown, steps, config.train.memory_gb)
+    generator = torch.Generator().manual_seed(config.train.seed)
+    return decode(live, sample(live, shown, steps, generator, sizes), sizes)
+
+
 def _config(
     policy: PolicyValue,
     prompts: Prompts,
@@ -206,7 +223,7 @@ def _config(
         update=make_table(UpdateTable, **{key: settings[key] for key in UpdateTable.model_fields if key in settings}),
         train=make_table(
             TrainTable,
-            prompts=list(prompts.positive),
+            prompts=prompts.texts,
             iterations=settings["iterations"],
             prompts_per_iteration=settings["prompts_per_iteration"],
             seed=settings["seed"],
@@ -215,7 +232,7 @@ def _config(
         ),
         evaluation=make_table(
             EvaluationTable,
-            prompts=list(heldout.positive) if heldout else None,
+            prompts=heldout.texts if heldout else None,
             every=settings["evaluate_every"],
             patience=settings["patience"],
         ),
