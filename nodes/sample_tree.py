@@ -78,7 +78,7 @@ class SampleTree(io.ComfyNode):
     ) -> io.NodeOutput:
         """See io.ComfyNode."""
         drawing = Drawing(vae, prompts, plan, sigmas)
-        texts = list(prompts.positive)
+        texts = prompts.texts
         with opened(policy, drawing) as live:
             policy.state.put_into(live)
             sizes = batch_sizes(live, texts, plan.plan.steps, memory_gb)

@@ -72,6 +72,17 @@ def test_a_run_that_is_continued_equals_one_without_a_break(server):
     assert "treegrpo/broken.safetensors" in server.object_info("LoraLoader")["input"]["required"]["lora_name"][0]
 
 
+def test_a_finished_run_shows_what_its_lora_draws(server):
+    server.run(training("finished", iterations=2))
+    graph = training("finished", iterations=1)
+    graph["show"] = node("PreviewImage", images=["train", 3])
+    history = server.run(graph)
+    assert history.outputs["train"]["text"] == ["Nothing was left to do."]
+    pictures = [server.view(image) for image in history.outputs["show"]["images"]]
+    assert len(pictures) == 2
+    assert all(len(picture.getcolors(64 * 64)) > 50 for picture in pictures)
+
+
 def test_an_interrupt_keeps_what_was_learned_and_the_graph_goes_on(server):
     graph = training("interrupted", iterations=50)
     graph["load"] = node("LoraModelLoader", model=["model", 0], lora=["train", 1], strength_model=1.0, bypass=False)
