@@ -135,7 +135,7 @@ def test_adapter_state_round_trip_and_foreign_adapters(policy):
     other.load_adapter_state(policy.adapter_state())
     for name, weight in policy.adapter_state().items():
         assert torch.equal(other.adapter_state()[name], weight)
-    with pytest.raises(UsageError, match=r"shape .*lora\.rank"):
+    with pytest.raises(UsageError, match=r"shape .* the rank"):
         open_policy(rank=2).load_adapter_state(policy.adapter_state())
     with pytest.raises(UsageError, match="another model"):
         policy.load_adapter_state({"transformer.elsewhere.lora_A.weight": torch.zeros(1)})

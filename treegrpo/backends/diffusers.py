@@ -18,6 +18,7 @@ from ..errors import UsageError
 from ..memory import saved_bytes
 from ..process import Path
 from . import sd3
+from .adapter_state import check_fits
 from .family import Conditioning, Family
 
 FAMILIES: dict[str, Family] = {"StableDiffusion3Pipeline": sd3}
@@ -170,20 +171,7 @@ class DiffusersPolicy:
 
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:
         """See Policy.load_adapter_state."""
-        own = self.adapter_state()
-        missing = sorted(own.keys() - state.keys())
-        foreign = sorted(state.keys() - own.keys())
-        if missing or foreign:
-            what = (
-                f'has no "{missing[0]}"' if missing else f'has "{foreign[0]}", which this model and lora.targets lack'
-            )
-            raise UsageError(f"lora: the file {what}; it was trained on another model or with other lora.targets.")
-        for name, weight in own.items():
-            if state[name].shape != weight.shape:
-                raise UsageError(
-                    f'lora: "{name}" has shape {list(state[name].shape)} where this model needs '
-                    f"{list(weight.shape)}; use the model and lora.rank that it was trained with."
-                )
+        check_fits(state, self.adapter_state())
         set_peft_model_state_dict(self.network, {name.removeprefix("transformer."): w for name, w in state.items()})
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ...errors import UsageError, check_known
 from ...memory import saved_bytes
 from ...process import Path
+from ..adapter_state import check_fits
 from .adapters import Adapter, AdapterSettings
 from .conditioning import Conditioning, groups, kept, stacked
 from .frozen import can_freeze
@@ -162,16 +163,8 @@ class ComfyPolicy:
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:
         """See Policy.load_adapter_state."""
         own = dict(self.adapter.tensors())
-        missing, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        if missing or foreign:
-            what = f'has no "{missing[0]}"' if missing else f'has "{foreign[0]}", which this model or its targets lack'
-            raise UsageError(f"lora: the file {what}; it was trained on another model or with other settings.")
+        check_fits(state, own)
         for name, weight in own.items():
-            if state[name].shape != weight.shape:
-                raise UsageError(
-                    f'lora: "{name}" has shape {list(state[name].shape)} where this model needs '
-                    f"{list(weight.shape)}; use the model and the rank that it was trained with."
-                )
             weight.data.copy_(state[name])
 
     def close(self) -> None:
