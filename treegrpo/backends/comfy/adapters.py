@@ -17,10 +17,8 @@ from .frozen import can_freeze, frozen_forward, is_linear
 from .recompute import Recomputed, blocks
 
 KINDS = ("LoRA", "LoKr")
-PRESETS = {
-    "attention": r"attn|attention|single_blocks\.\d+\.linear",
-    "attention+mlp": r"attn|attention|single_blocks\.\d+\.linear|mlp|\bff\b|ffn|feed_forward",
-}
+ATTENTION = r"attn|attention|single_blocks\.\d+\.linear"
+PRESETS = {"attention": ATTENTION, "attention+mlp": rf"{ATTENTION}|mlp|\bff\b|ffn|feed_forward"}
 ROOT = "diffusion_model"
 
 
