@@ -16,7 +16,10 @@ TRAINING_COST = 3
 
 
 def estimate(policy: PolicyValue, prompts: Prompts, plan: PlanValue, cost: Cost) -> str:
-    """One sentence: seconds per prompt and iteration, and memory per picture while training."""
+    """One line: seconds per prompt and iteration, at most, and memory per picture while training.
+
+    A node shows two lines of about 45 characters.
+    """
     with opened(policy, Drawing(None, prompts, plan)) as live:
         text = next(iter(prompts.positive))
         sigma = float(live.sigmas(plan.plan.steps)[0])
@@ -27,7 +30,4 @@ def estimate(policy: PolicyValue, prompts: Prompts, plan: PlanValue, cost: Cost)
         seconds = time.perf_counter() - start
         row = live.training_bytes(x, sigma, [text])
     total = (cost.evaluations + TRAINING_COST * cost.trained_nodes) * seconds
-    return (
-        f"at most {total:.0f} s per prompt and iteration ({1000 * seconds:.0f} ms per evaluation; batches are faster), "
-        f"{row / 2**20:.0f} MiB of activations per picture in training"
-    )
+    return f"up to {total:.1f} s a prompt, {row / 2**20:.0f} MiB a picture"

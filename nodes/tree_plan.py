@@ -16,6 +16,8 @@ from .say import say
 from .sockets import CATEGORY, PlanSocket, PlanValue, PolicySocket, PromptsSocket
 
 WINDOWS = ["geometric", "uniform", "shifting"]
+FIELDS = {"branch": "branch", "depth": "depth", "splits": "depth", "roots": "roots", "rollouts": "roots"}
+"""Keys of the methods' own inputs -> fields of PlanTable."""
 
 
 class Plan(io.ComfyNode):
@@ -27,14 +29,14 @@ class Plan(io.ComfyNode):
         branch = io.Int.Input("branch", default=3, min=2, max=16, tooltip="Children of every node inside the window.")
         depth = io.Int.Input("depth", default=3, min=1, max=16, tooltip="Steps of the window.")
         roots = io.Int.Input("roots", default=1, min=1, max=64, tooltip="Trees per prompt.")
-        rollouts = io.Int.Input("roots", default=16, min=2, max=512, display_name="rollouts", tooltip="Per prompt.")
+        rollouts = io.Int.Input("rollouts", default=16, min=2, max=512, tooltip="Pictures per prompt.")
         window = io.Combo.Input(
             "window",
             options=WINDOWS,
             tooltip="Where the window lies in each iteration. geometric: mostly early (the paper); uniform: anywhere; "
             "shifting: one step later every 50 iterations.",
         )
-        splits = io.Int.Input("depth", default=3, min=1, max=16, display_name="splits", tooltip="Branching steps.")
+        splits = io.Int.Input("splits", default=3, min=1, max=16, tooltip="Branching steps.")
         option = io.DynamicCombo.Option
         return io.Schema(
             node_id="TreeGRPO_Plan",
@@ -81,7 +83,10 @@ class Plan(io.ComfyNode):
                 PolicySocket.Input("policy", optional=True, tooltip="Connect to measure memory and time."),
                 PromptsSocket.Input("prompts", optional=True, tooltip="Connect to measure memory and time."),
             ],
-            outputs=[PlanSocket.Output(display_name="plan"), io.Int.Output(display_name="leaves")],
+            outputs=[
+                PlanSocket.Output(display_name="plan", tooltip="For Train or Sample Tree."),
+                io.Int.Output(display_name="leaves", tooltip="Pictures per prompt."),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -100,7 +105,7 @@ class Plan(io.ComfyNode):
         prompts: Any = None,
     ) -> io.NodeOutput:
         """See io.ComfyNode. Raises UsageError for a plan that cannot be."""
-        chosen = {key: method[key] for key in ("branch", "depth", "roots") if key in method}
+        chosen = {field: method[key] for key, field in FIELDS.items() if key in method}
         table = make_table(PlanTable, method=method["method"], steps=steps, **chosen)
         window = make_table(WindowTable, schedule=method.get("window", WINDOWS[0]))
         Kernel(kernel, eta or None)
@@ -117,7 +122,5 @@ class Plan(io.ComfyNode):
 
 
 def _sentence(cost: Cost) -> str:
-    return (
-        f"{cost.leaves} leaves per prompt for {cost.evaluations} network evaluations "
-        f"({cost.independent_evaluations} without sharing), {cost.trained_edges} trained edges"
-    )
+    shared = f", not {cost.independent_evaluations}" if cost.evaluations < cost.independent_evaluations else ""
+    return f"{cost.leaves} leaves for {cost.evaluations} evaluations{shared}"
