@@ -16,6 +16,8 @@ from ..treegrpo.prompt_list import prompt_lines
 from .say import say
 from .sockets import CATEGORY, PromptsSocket
 
+NONE = "none"
+
 
 class PromptList(io.ComfyNode):
     """Encodes prompts for training or for judging."""
@@ -23,10 +25,6 @@ class PromptList(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """See io.ComfyNode."""
-        text = io.String.Input(
-            "text", multiline=True, default="bear\nfrog\nbell", tooltip="One prompt a line; lines with # do not count."
-        )
-        file = io.Combo.Input("file", options=_files(), tooltip="A text file in ComfyUI's input folder.")
         return io.Schema(
             node_id="TreeGRPO_Prompts",
             display_name="TreeGRPO Prompts",
@@ -35,10 +33,16 @@ class PromptList(io.ComfyNode):
             search_aliases=["prompt list", "training prompts", "captions"],
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP that belongs to the model."),
-                io.DynamicCombo.Input(
-                    "source",
-                    options=[io.DynamicCombo.Option("text", [text]), io.DynamicCombo.Option("file", [file])],
-                    tooltip="Where the prompts stand.",
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    default="bear\nfrog\nbell",
+                    tooltip="One prompt a line; lines with # do not count.",
+                ),
+                io.Combo.Input(
+                    "file",
+                    options=[NONE, *_files()],
+                    tooltip="A text file in ComfyUI's input folder, which is read instead of the text.",
                 ),
                 io.String.Input("negative", default="", tooltip="The negative prompt of all; unused where cfg is 1."),
                 io.Conditioning.Input(
@@ -49,7 +53,10 @@ class PromptList(io.ComfyNode):
                 ),
                 io.Conditioning.Input("negative_like", optional=True, tooltip="The same for the negative prompt."),
             ],
-            outputs=[PromptsSocket.Output(display_name="prompts"), io.Int.Output(display_name="count")],
+            outputs=[
+                PromptsSocket.Output(display_name="prompts", tooltip="For Train, Sample Tree or Tree Plan."),
+                io.Int.Output(display_name="count", tooltip="How many prompts there are."),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -57,7 +64,8 @@ class PromptList(io.ComfyNode):
     def execute(
         cls,
         clip: Any,
-        source: dict[str, str],
+        text: str,
+        file: str,
         negative: str,
         positive_like: Conditioning | None = None,
         negative_like: Conditioning | None = None,
@@ -65,31 +73,31 @@ class PromptList(io.ComfyNode):
         """See io.ComfyNode. Raises UsageError for an empty list and for a checkpoint without CLIP."""
         if clip is None:
             raise UsageError("clip: the checkpoint brings no CLIP; load one with Load CLIP and connect it.")
-        texts = prompt_lines(_text(source))
+        texts = prompt_lines(_lines(text, file))
         if not texts:
-            raise UsageError(f"{source['source']}: there is no prompt in it; write one a line.")
+            raise UsageError(f"{'text' if file == NONE else 'file'}: there is no prompt in it; write one a line.")
         with torch.inference_mode(False), torch.no_grad():
-            positive = {text: _like(positive_like, _encoded(clip, text)) for text in texts}
+            positive = {prompt: _like(positive_like, _encoded(clip, prompt)) for prompt in texts}
             prompts = Prompts(positive, _like(negative_like, _encoded(clip, negative)))
         say(f"{len(texts)} prompts", cls.hidden.unique_id)
         return io.NodeOutput(prompts, len(texts))
 
     @classmethod
-    def fingerprint_inputs(cls, source: dict[str, str], **_: Any) -> Any:
-        """A file counts by its content."""
-        return _text(source) if source else None
+    def fingerprint_inputs(cls, text: str | None, file: str | None, **_: Any) -> str | None:
+        """A file counts by its content. What comes along a wire is None here, and counts by itself."""
+        return _lines(text, file) if file is not None else None
 
 
 def _files() -> list[str]:
     return sorted(file.name for file in Path(folder_paths.get_input_directory()).glob("*.txt"))
 
 
-def _text(source: dict[str, str]) -> str:
-    if source["source"] == "text":
-        return source["text"]
-    if source["file"] not in _files():
-        raise UsageError(f'file: "{source["file"]}" is not a text file in ComfyUI\'s input folder; put it there.')
-    return (Path(folder_paths.get_input_directory()) / source["file"]).read_text(encoding="utf-8")
+def _lines(text: str | None, file: str) -> str | None:
+    if file == NONE:
+        return text
+    if file not in _files():
+        raise UsageError(f'file: "{file}" is not a text file in ComfyUI\'s input folder; put it there.')
+    return (Path(folder_paths.get_input_directory()) / file).read_text(encoding="utf-8")
 
 
 def _encoded(clip: Any, text: str) -> Conditioning:

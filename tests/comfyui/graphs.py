@@ -19,7 +19,7 @@ def foundation(**policy: Any) -> Graph:
     return {
         "model": node("TreeGRPO_DemoModel"),
         "prompts": node(
-            "TreeGRPO_Prompts", clip=["model", 1], source="text", source__text="bear\nfrog\nbell", negative=""
+            "TreeGRPO_Prompts", clip=["model", 1], text="bear\nfrog\nbell", file="none", negative=""
         ),
         "policy": node(
             "TreeGRPO_LoraPolicy", model=["model", 0], kind="LoRA", gradient_checkpointing=False, **settings
