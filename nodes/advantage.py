@@ -25,7 +25,7 @@ class Advantage(io.ComfyNode):
             description="Compares the leaves of each prompt and hands their credit back to every branching decision.",
             search_aliases=["backup", "credit", "normalise rewards"],
             inputs=[
-                TreeSocket.Input("tree"),
+                TreeSocket.Input("tree", tooltip="From Score."),
                 io.Combo.Input("backup", options=list(BACKUPS), tooltip="logprob: the paper's; mean: plain averages."),
                 io.Combo.Input(
                     "centring",
@@ -34,7 +34,9 @@ class Advantage(io.ComfyNode):
                 ),
                 io.Float.Input("clamp", default=5.0, min=0.1, max=100.0, tooltip="Largest advantage of a leaf."),
             ],
-            outputs=[TreeSocket.Output(display_name="tree")],
+            outputs=[
+                TreeSocket.Output(display_name="tree", tooltip="With advantages; for Update LoRA or Preview Tree.")
+            ],
         )
 
     @classmethod

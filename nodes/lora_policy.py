@@ -31,7 +31,7 @@ class LoraPolicy(io.ComfyNode):
             "take part and stay as they are.",
             search_aliases=["lora", "adapter", "trainable", "policy"],
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The model to align; it stays as it is."),
                 io.Combo.Input("kind", options=list(KINDS), tooltip="LoRA suits most; LoKr is smaller."),
                 io.Int.Input("rank", default=16, min=1, max=1024, tooltip="Size of the LoRA; for a LoKr, its factor."),
                 io.Float.Input("alpha", default=16.0, min=0.01, max=1024.0, tooltip="Scale: alpha / rank."),
@@ -59,7 +59,11 @@ class LoraPolicy(io.ComfyNode):
                     tooltip="Seed of the fresh weights.",
                 ),
             ],
-            outputs=[PolicySocket.Output(display_name="policy")],
+            outputs=[
+                PolicySocket.Output(
+                    display_name="policy", tooltip="For Train, for Sample Tree and Update LoRA, or for Tree Plan."
+                )
+            ],
         )
 
     @classmethod

@@ -15,6 +15,7 @@ from ..treegrpo.errors import UsageError
 from ..treegrpo.run_folder import RunFolder
 from ..treegrpo.run_state import RunState
 from .run_folders import publish, run_path, validate_name
+from .say import say
 from .sockets import CATEGORY, PolicySocket, PolicyValue
 
 
@@ -31,10 +32,11 @@ class SaveRun(io.ComfyNode):
             description="Saves a policy so that Load Run can go on from it, and its LoRA so that Load LoRA finds it.",
             search_aliases=["save policy", "checkpoint"],
             inputs=[
-                PolicySocket.Input("policy"),
+                PolicySocket.Input("policy", tooltip="From Update LoRA."),
                 io.String.Input("run", default="step by step", tooltip="Name of the run."),
             ],
-            outputs=[io.String.Output(display_name="lora name")],
+            outputs=[io.String.Output(display_name="lora name", tooltip="The file's name in Load LoRA.")],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -60,7 +62,9 @@ class SaveRun(io.ComfyNode):
             lora_file.write(folder.lora_file, state.average or state.adapter, adapter.rank, adapter.alpha, facts)
             state.write(folder)
             name = publish(folder)
-        return io.NodeOutput(name, ui={"text": (f"{state.iteration} iterations, LoRA: {name}",)})
+        text = f"{state.iteration} iterations, LoRA:\n{name}"
+        say(text, cls.hidden.unique_id)
+        return io.NodeOutput(name, ui={"text": (text,)})
 
 
 class LoadRun(io.ComfyNode):
@@ -76,12 +80,12 @@ class LoadRun(io.ComfyNode):
             description="The policy of a saved run, on the model that it was trained on.",
             search_aliases=["load policy", "resume", "continue"],
             inputs=[
-                io.Model.Input("model"),
+                io.Model.Input("model", tooltip="The same model as then, with the same LoRAs and patches."),
                 io.Combo.Input("run", options=_runs(), tooltip="A run in output/treegrpo; press R to see new ones."),
             ],
             outputs=[
-                PolicySocket.Output(display_name="policy"),
-                io.LoraModel.Output(display_name="lora"),
+                PolicySocket.Output(display_name="policy", tooltip="For Train, Sample Tree or Update LoRA."),
+                io.LoraModel.Output(display_name="lora", tooltip="For the stock Load LoRA Model."),
                 io.Int.Output(display_name="iteration", tooltip="The next one; for Sample Tree."),
             ],
         )

@@ -41,10 +41,10 @@ class SampleTree(io.ComfyNode):
             "one iteration: Sample Tree, Score, Advantage, Update LoRA.",
             search_aliases=["rollout", "grow tree", "branched sampling"],
             inputs=[
-                PolicySocket.Input("policy"),
-                PromptsSocket.Input("prompts"),
-                PlanSocket.Input("plan"),
-                io.Vae.Input("vae"),
+                PolicySocket.Input("policy", tooltip="What draws; from LoRA Policy or Load Run."),
+                PromptsSocket.Input("prompts", tooltip="What is drawn."),
+                PlanSocket.Input("plan", tooltip="How pictures are drawn and where their paths part."),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Int.Input("prompts_per_iteration", default=4, min=1, max=256, tooltip="Trees grown together."),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**31, control_after_generate=False, tooltip="Seed of the run."
@@ -59,7 +59,10 @@ class SampleTree(io.ComfyNode):
                 io.Float.Input("memory_gb", default=DEFAULT_GB, min=0.05, max=512.0, tooltip="GiB for activations."),
                 io.Sigmas.Input("sigmas", optional=True, tooltip="Replaces the plan's scheduler; ends at 0."),
             ],
-            outputs=[TreeSocket.Output(display_name="tree"), io.Image.Output(display_name="leaves")],
+            outputs=[
+                TreeSocket.Output(display_name="tree", tooltip="For Score."),
+                io.Image.Output(display_name="leaves", tooltip="All pictures, prompt by prompt."),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 

@@ -29,14 +29,14 @@ class UpdateLora(io.ComfyNode):
             search_aliases=["policy update", "train step", "optimizer"],
             inputs=[
                 PolicySocket.Input("policy", tooltip="The policy that grew the tree."),
-                TreeSocket.Input("tree"),
+                TreeSocket.Input("tree", tooltip="From Advantage."),
                 *update_inputs(),
             ],
             outputs=[
-                PolicySocket.Output(display_name="policy"),
-                io.LoraModel.Output(display_name="lora"),
-                io.LossMap.Output(display_name="loss_map"),
-                io.String.Output(display_name="statistics"),
+                PolicySocket.Output(display_name="policy", tooltip="Updated; for Save Run or the next Sample Tree."),
+                io.LoraModel.Output(display_name="lora", tooltip="For the stock Load LoRA Model."),
+                io.LossMap.Output(display_name="loss_map", tooltip="For the stock Plot Loss Graph."),
+                io.String.Output(display_name="statistics", tooltip="The text under the node."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -63,10 +63,9 @@ def update_inputs() -> list[io.Input]:
         io.Float.Input(
             "learning_rate",
             default=1e-3,
-            min=1e-7,
+            min=1e-6,
             max=1.0,
-            step=1e-5,
-            round=1e-7,
+            step=1e-6,
             tooltip="Size of a step; smaller for larger models.",
         ),
         io.Int.Input("updates_per_rollout", default=1, min=1, max=64, tooltip="Optimiser steps per tree."),
@@ -80,11 +79,10 @@ def update_inputs() -> list[io.Input]:
             default=1e-4,
             min=1e-6,
             max=1.0,
-            step=1e-5,
-            round=1e-6,
+            step=1e-6,
             tooltip="How far further updates on the same tree may go.",
         ),
-        io.Float.Input("kl", default=0.0, min=0.0, max=100.0, step=0.01, tooltip="Pull towards the base model."),
+        io.Float.Input("kl", default=0.0, min=0.0, max=100.0, step=0.001, tooltip="Pull towards the base model."),
     ]
 
 

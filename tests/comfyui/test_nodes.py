@@ -119,10 +119,8 @@ def test_an_interrupt_keeps_what_was_learned_and_the_graph_goes_on(server):
 
 
 def test_heldout_prompts_are_judged_and_stop_the_run(server):
-    graph = training("judged", iterations=6, evaluate_every=1, patience=1, learning_rate=1e-7, heldout=["heldout", 0])
-    graph["heldout"] = node(
-        "TreeGRPO_Prompts", clip=["model", 1], source="text", source__text="mouse\ndonut", negative=""
-    )
+    graph = training("judged", iterations=6, evaluate_every=1, patience=1, learning_rate=1e-6, heldout=["heldout", 0])
+    graph["heldout"] = node("TreeGRPO_Prompts", clip=["model", 1], text="mouse\ndonut", file="none", negative="")
     assert server.run(graph).error is None
     rows = metrics(server, "judged")
     assert all(row["heldout"] is not None for row in rows)
@@ -133,10 +131,12 @@ def test_heldout_prompts_are_judged_and_stop_the_run(server):
 def test_prompts_from_a_file_in_the_input_folder(server):
     (server.base / "input" / "mine.txt").write_text("# mine\nbear\n\nfrog\nbear\n")
     graph = foundation()
-    graph["prompts"] = node("TreeGRPO_Prompts", clip=["model", 1], source="file", source__file="mine.txt", negative="")
+    graph["prompts"] = node("TreeGRPO_Prompts", clip=["model", 1], text="unused", file="mine.txt", negative="")
     graph["count"] = node("PreviewAny", source=["prompts", 1])
     assert server.run(graph).outputs["count"]["text"] == ["2"]
-    graph["prompts"]["inputs"]["source.file"] = "../../models/secret.txt"
+    (server.base / "input" / "mine.txt").write_text("bear\nfrog\nbell")
+    assert server.run(graph).outputs["count"]["text"] == ["3"]
+    graph["prompts"]["inputs"]["file"] = "../../models/secret.txt"
     with pytest.raises(PromptRefused, match="not in"):
         server.run(graph)
 
@@ -148,8 +148,28 @@ def test_the_plan_tells_what_it_costs(server):
     history = server.run(graph)
     assert history.outputs["leaves"]["text"] == ["4"]
     text = history.outputs["plan"]["text"][0]
-    assert "4 leaves per prompt" in text
-    assert "ms per evaluation" in text
+    first, second = text.splitlines()
+    assert first.startswith("4 leaves for ")
+    assert re.fullmatch(r"up to [\d.]+ s a prompt, \d+ MiB a picture", second)
+    assert max(len(first), len(second)) <= 45
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        ({"method": "flow_grpo", "method__rollouts": 6}, "6 leaves for 24 evaluations"),
+        (
+            {"method": "branchgrpo", "method__branch": 2, "method__splits": 2, "method__roots": 1},
+            "4 leaves for 7 evaluations, not 16",
+        ),
+    ],
+)
+def test_methods_name_their_sizes_as_their_authors_do(server, method, text):
+    plan = {key: value for key, value in foundation()["plan"]["inputs"].items() if not key.startswith("method")}
+    history = server.run(
+        {"plan": node("TreeGRPO_Plan", **plan, **method), "leaves": node("PreviewAny", source=["plan", 1])}
+    )
+    assert history.outputs["plan"]["text"] == [text]
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".hidden", "C:\\x", "nul\0l"])
@@ -158,7 +178,7 @@ def test_a_run_name_is_no_path(server, name):
         server.run(training(name))
 
 
-NO_PROMPTS = node("TreeGRPO_Prompts", clip=["model", 1], source="text", source__text="#", negative="")
+NO_PROMPTS = node("TreeGRPO_Prompts", clip=["model", 1], text="#", file="none", negative="")
 NO_WEIGHTS = node(
     "TreeGRPO_Reward",
     reward="clipscore",
@@ -178,6 +198,7 @@ LONG_WINDOW["inputs"]["method.depth"] = 4
         ({"policy": foundation(rank=500)["policy"]}, r"Train: lora.rank: 500 is more than layer"),
         ({"policy": foundation(targets="lstm")["policy"]}, r"Train: lora.targets: .* layers are named like"),
         ({"reward": NO_WEIGHTS}, r"Reward: model: .*model.safetensors.*models/rewards/clip-vit-large-patch14"),
+        (training("bad", rewards__reward1=["reward", 0]), r"Train: rewards: clipscore is connected more than once"),
         (training("bad", evaluate_every=1), r"Train: heldout: nothing is connected"),
     ],
 )
