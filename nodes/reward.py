@@ -59,7 +59,7 @@ class Reward(io.ComfyNode):
                 ),
                 io.Float.Input("weight", default=1.0, min=-10.0, max=10.0, step=0.05, tooltip="Its share in the mix."),
             ],
-            outputs=[RewardSocket.Output(display_name="reward")],
+            outputs=[RewardSocket.Output(display_name="reward", tooltip="For Train or Score.")],
         )
 
     @classmethod
@@ -73,15 +73,23 @@ class Reward(io.ComfyNode):
 
 def rewards_input() -> io.Input:
     """The input of a node that takes any number of rewards."""
-    template = io.Autogrow.TemplatePrefix(RewardSocket.Input("reward"), prefix="reward", min=1, max=16)
-    return io.Autogrow.Input("rewards", template=template)
+    tooltip = "What is better; from Reward. A free socket appears for the next one."
+    socket = RewardSocket.Input("reward", tooltip=tooltip)
+    template = io.Autogrow.TemplatePrefix(socket, prefix="reward", min=1, max=16)
+    return io.Autogrow.Input("rewards", template=template, tooltip=tooltip)
 
 
 def built(values: Mapping[str, RewardValue]) -> Rewards:
-    """The rewards behind the sockets of `rewards_input`, with their weights. Raises UsageError when there are none."""
+    """The rewards behind the sockets of `rewards_input`, with their weights.
+
+    Raises UsageError when there are none, or two of one name, under which a tree would keep the scores of one only.
+    """
     tables = [value.table for value in values.values() if value is not None]
     if not tables:
         raise UsageError("rewards: nothing is connected; connect at least one Reward.")
+    names = [table.name for table in tables]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"rewards: {repeated} is connected more than once; connect each reward once.")
     return [(_created(table.name, json.dumps(table.options, sort_keys=True)), table.weight) for table in tables]
 
 

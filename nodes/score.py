@@ -25,8 +25,8 @@ class Score(io.ComfyNode):
             category=CATEGORY,
             description="Asks every reward about every leaf of the tree.",
             search_aliases=["judge", "reward leaves"],
-            inputs=[TreeSocket.Input("tree"), rewards_input()],
-            outputs=[TreeSocket.Output(display_name="tree")],
+            inputs=[TreeSocket.Input("tree", tooltip="From Sample Tree."), rewards_input()],
+            outputs=[TreeSocket.Output(display_name="tree", tooltip="With its scores; for Advantage or Preview Tree.")],
             hidden=[io.Hidden.unique_id],
         )
 
