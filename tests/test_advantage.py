@@ -11,9 +11,10 @@ from treegrpo.advantage import (
     BACKUPS,
     CENTRINGS,
     back_up,
-    backup_logprob,
-    backup_mean,
+    edge_shares,
     group_advantages,
+    logprob_weights,
+    mean_weights,
     mix,
     with_advantages,
     zero_spread,
@@ -120,23 +121,22 @@ def test_mixing_of_one_reward_is_its_advantage():
 def test_backups_agree_when_log_probs_are_equal(values):
     log_probs = torch.full_like(values, -3.7)
     # The softmax of equal numbers is 1 / k up to one float32 rounding per child.
-    torch.testing.assert_close(backup_logprob(values, log_probs), backup_mean(values, log_probs), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logprob_weights(log_probs), mean_weights(log_probs), rtol=1e-5, atol=0)
 
 
-@given(groups, st.floats(0.1, 30), st.integers(0, 100))
+@given(st.integers(1, 6), st.integers(1, 20), st.floats(0.1, 30), st.integers(0, 100))
 @relaxed
-def test_backups_are_convex(values, scale, seed):
-    log_probs = scale * torch.randn(values.shape, generator=torch.Generator().manual_seed(seed))
-    for backup in BACKUPS.values():
-        carried = backup(values, log_probs)
-        assert carried.shape == (len(values),)
-        assert (carried <= values.amax(1) + 1e-5).all()  # float32 roundings of the weights
-        assert (carried >= values.amin(1) - 1e-5).all()
+def test_weights_of_siblings_are_shares(nodes, children, scale, seed):
+    log_probs = scale * torch.randn(nodes, children, generator=torch.Generator().manual_seed(seed))
+    for weights in (backup(log_probs) for backup in BACKUPS.values()):
+        assert weights.shape == log_probs.shape
+        assert (weights >= 0).all()
+        torch.testing.assert_close(weights.sum(1), torch.ones(nodes), rtol=0, atol=1e-5)  # float32 roundings
 
 
 def test_logprob_backup_weighs_by_probability():
-    values, log_probs = torch.tensor([[1.0, 5.0]]), torch.tensor([[math.log(0.6), math.log(0.2)]])
-    assert float(backup_logprob(values, log_probs)) == pytest.approx(0.75 * 1 + 0.25 * 5, rel=1e-6)  # float32
+    weights = logprob_weights(torch.tensor([[math.log(0.6), math.log(0.2)]]))
+    assert weights[0].tolist() == pytest.approx([0.75, 0.25], rel=1e-6)  # float32
 
 
 def two_levels():
@@ -161,6 +161,40 @@ def test_two_levels_by_hand(backup, centring, upper, lower):
     assert list(edges) == [0, 2]
     assert edges[0].tolist() == pytest.approx(upper, rel=1e-6)  # float32
     assert edges[2].tolist() == pytest.approx(lower, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("backup", "upper", "lower"),
+    [
+        ("mean", [0.5, 0.5], [0.25] * 4),
+        ("logprob", [0.7310586, 0.2689414], [0.5482940, 0.1827646, 0.0537883, 0.2151531]),
+    ],
+)
+def test_shares_by_hand(backup, upper, lower):
+    """The softmax of -1 and -2 is 0.731 to 0.269; below it 3:1 and 1:4."""
+    tree, _ = two_levels()
+    shares = edge_shares(tree, backup)
+    assert shares[0].tolist() == pytest.approx(upper, rel=1e-6)  # float32
+    assert shares[2].tolist() == pytest.approx(lower, rel=1e-6)
+
+
+@given(small_plans, st.integers(1, 3), st.integers(0, 1000), st.sampled_from(list(BACKUPS)))
+@relaxed
+def test_shares_carry_the_leaves_to_the_roots(plan, prompts, seed, backup):
+    """Weighing the leaves by their shares gives what the backup finds at the roots."""
+    tree, leaves = random_tree(plan, prompts, seed)
+    first, last = tree.trained_steps[0], tree.trained_steps[-1]
+    k = plan.branch[first]
+    weights = BACKUPS[backup](tree.log_probs[first].view(-1, k))
+    roots = (weights * back_up(tree, leaves, backup)[first].view(-1, k)).sum(1)
+    weighed = (edge_shares(tree, backup)[last] * leaves.flatten()).view(len(roots), -1).sum(1)
+    torch.testing.assert_close(weighed, roots, rtol=0, atol=1e-5)  # float32 sums of numbers of size 1
+
+
+def test_a_prompt_that_one_reward_left_out_teaches_nothing():
+    rewards = {"a": torch.tensor([[1.0, 2.0], [1.0, 2.0]]), "b": torch.tensor([[torch.nan, torch.nan], [0.0, 1.0]])}
+    assert mix(rewards, {"a": 1.0, "b": 0.5}).tolist() == [[0.0, 0.0], [-1.5, 1.5]]
+    assert zero_spread(rewards) == 1
 
 
 def test_defaults_are_the_papers():

@@ -16,31 +16,37 @@ CENTRINGS = ("none", "siblings")
 def group_advantages(rewards: Tensor) -> Tensor:
     """(S - mean) / (std + 1e-8) over the leaves of each prompt, population std (paper, section 3). [P, L] -> [P, L].
 
-    Leaves that all got the same reward get exactly 0: their rounded mean may miss them by more than 1e-8.
+    Leaves that all got the same reward get exactly 0: their rounded mean may miss them by more than 1e-8. So do
+    those of a prompt that was left out (NaN, see rewards.reward).
     """
     std = rewards.std(1, correction=0, keepdim=True)
     advantages = (rewards - rewards.mean(1, keepdim=True)) / (std + 1e-8)
-    equal = rewards.amax(1, keepdim=True) == rewards.amin(1, keepdim=True)
-    return advantages.masked_fill(equal, 0.0)
+    return advantages.masked_fill(_equal(rewards)[:, None] | advantages.isnan(), 0.0)
 
 
 def mix(rewards: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """sum_i w_i A_i: each reward is normalised within its group before it is weighted (paper, section 4). [P, L]."""
-    mixed = [weights[name] * group_advantages(scores.float()) for name, scores in rewards.items()]
-    return torch.stack(mixed).sum(0)
+    """sum_i w_i A_i: each reward is normalised within its group before it is weighted (paper, section 4). [P, L].
+
+    A prompt that any reward left out gets 0, whatever the others say.
+    """
+    scores = torch.stack([values.float() for values in rewards.values()])
+    factors = torch.tensor([weights[name] for name in rewards])[:, None, None]
+    mixed = (factors * torch.stack([group_advantages(values) for values in scores])).sum(0)
+    return mixed.masked_fill(scores.isnan().any(0), 0.0)
 
 
-def backup_logprob(values: Tensor, log_probs: Tensor) -> Tensor:
-    """The paper's backup: children weighted by softmax(log pi_old). [N, k], [N, k] -> [N]."""
-    return (log_probs.softmax(1) * values).sum(1)
+def logprob_weights(log_probs: Tensor) -> Tensor:
+    """The paper's backup: children weighted by softmax(log pi_old). [N, k] -> [N, k]."""
+    return log_probs.softmax(1)
 
 
-def backup_mean(values: Tensor, log_probs: Tensor) -> Tensor:
-    """The released code's backup: the mean over children. [N, k], [N, k] -> [N]."""
-    return values.mean(1)
+def mean_weights(log_probs: Tensor) -> Tensor:
+    """The released code's backup: the mean over children. [N, k] -> [N, k]."""
+    return torch.full_like(log_probs, 1 / log_probs.shape[1])
 
 
-BACKUPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"logprob": backup_logprob, "mean": backup_mean}
+BACKUPS: dict[str, Callable[[Tensor], Tensor]] = {"logprob": logprob_weights, "mean": mean_weights}
+"""What the children of a node weigh in its value, by their log-probabilities [N, k]; rows sum to 1."""
 
 
 def back_up(tree: Tree, leaf_values: Tensor, backup: str = "logprob", centring: str = "none") -> dict[int, Tensor]:
@@ -58,8 +64,22 @@ def back_up(tree: Tree, leaf_values: Tensor, backup: str = "logprob", centring: 
         siblings = values.view(-1, k)
         centred = siblings - siblings.mean(1, keepdim=True) if centring == "siblings" and k > 1 else siblings
         edges[t] = centred.flatten()
-        values = BACKUPS[backup](siblings, tree.log_probs[t].to(values.device).view(-1, k))
+        values = (BACKUPS[backup](tree.log_probs[t].to(values.device).view(-1, k)) * siblings).sum(1)
     return dict(sorted(edges.items()))
+
+
+def edge_shares(tree: Tree, backup: str = "logprob") -> dict[int, Tensor]:
+    """What part of its root's value flows through every edge of each trained step, [P * nodes(t + 1)].
+
+    The product of the backup's weights on the way from the root: the edges of a step that lie below one root add up
+    to 1, and those below one node to the share of the edge into it.
+    """
+    share = torch.ones(len(tree.prompts) * tree.plan.roots)
+    shares = {}
+    for t in tree.trained_steps:
+        weights = BACKUPS[backup](tree.log_probs[t].float().cpu().view(-1, tree.plan.branch[t]))
+        share = shares[t] = (share[:, None] * weights).flatten()
+    return shares
 
 
 def with_advantages(
@@ -67,10 +87,16 @@ def with_advantages(
 ) -> Tree:
     """A scored tree with its advantages: normalise each reward, mix, clamp to [-clamp, clamp], back up."""
     leaf = mix(tree.rewards, weights).clamp(-clamp, clamp)
-    return tree.with_advantages(leaf, back_up(tree, leaf, backup, centring))
+    return tree.with_advantages(leaf, back_up(tree, leaf, backup, centring), edge_shares(tree, backup))
 
 
 def zero_spread(rewards: dict[str, Tensor]) -> int:
-    """How many prompts have leaves that all got the same rewards, and so teach nothing. rewards[name]: [P, L]."""
-    flat = torch.stack([scores.amax(1) == scores.amin(1) for scores in rewards.values()])
-    return int(flat.all(0).sum())
+    """How many prompts teach nothing: left out, or all leaves got the same rewards. rewards[name]: [P, L]."""
+    scores = torch.stack(list(rewards.values()))
+    left_out = scores.isnan().any(2).any(0)
+    return int((left_out | torch.stack([_equal(values) for values in scores]).all(0)).sum())
+
+
+def _equal(rewards: Tensor) -> Tensor:
+    """Which prompts have leaves that all got the same reward. [P, L] -> [P]."""
+    return rewards.amax(1) == rewards.amin(1)

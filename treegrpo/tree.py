@@ -21,8 +21,9 @@ class Tree:
     states[t]: float32 [P * nodes(t), C, H, W], kept for both ends of the trained steps, and for the leaves (t = T).
     denoised[t]: the network's x0 for every node of a trained step, for previews.
     log_probs[t]: float32 [P * nodes(t + 1)], of the edges of trained step t.
-    rewards[name]: float32 [P, leaves], set by scoring.
-    leaf_advantages: float32 [P, leaves] and edge_advantages[t]: float32 [P * nodes(t + 1)], set by backup.
+    rewards[name]: float32 [P, leaves], set by scoring; NaN where the reward left a prompt out.
+    leaf_advantages: float32 [P, leaves], edge_advantages[t] and edge_shares[t] (advantage.edge_shares): float32
+    [P * nodes(t + 1)], set by backup.
     """
 
     plan: TreePlan
@@ -35,6 +36,7 @@ class Tree:
     rewards: dict[str, Tensor] = field(default_factory=dict)
     leaf_advantages: Tensor | None = None
     edge_advantages: dict[int, Tensor] = field(default_factory=dict)
+    edge_shares: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def trained_steps(self) -> tuple[int, ...]:
@@ -55,6 +57,6 @@ class Tree:
         shape = (len(self.prompts), self.plan.leaves)
         return replace(self, rewards={name: score.reshape(shape) for name, score in rewards.items()})
 
-    def with_advantages(self, leaf: Tensor, edges: dict[int, Tensor]) -> Tree:
-        """This tree with leaf advantages [P, leaves] and the edge advantages of every trained step."""
-        return replace(self, leaf_advantages=leaf, edge_advantages=edges)
+    def with_advantages(self, leaf: Tensor, edges: dict[int, Tensor], shares: dict[int, Tensor]) -> Tree:
+        """This tree with leaf advantages [P, leaves], and advantages and shares of the edges of every trained step."""
+        return replace(self, leaf_advantages=leaf, edge_advantages=edges, edge_shares=shares)

@@ -12,7 +12,10 @@ from ..errors import RunError
 
 
 class Reward(Protocol):
-    """A judge of pictures. Larger is better; the class documents its natural range."""
+    """A judge of pictures. Larger is better; the class documents its natural range.
+
+    One that has `may_leave_out = True` may answer NaN for all pictures of a prompt: the prompt is then not trained on.
+    """
 
     name: str
 
@@ -29,7 +32,10 @@ def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
             f'reward "{reward.name}" returned shape {list(scores.shape)} for {len(prompts)} images; '
             f"it must return one number per image, shape [{len(prompts)}]."
         )
-    bad = int((~torch.isfinite(scores)).sum())
+    fine = torch.isfinite(scores)
+    if getattr(reward, "may_leave_out", False):
+        fine |= scores.isnan()
+    bad = int((~fine).sum())
     if bad:
         raise RunError(
             f'reward "{reward.name}" returned {bad} values of {len(prompts)} that are not finite; '
