@@ -1,16 +1,18 @@
 import json
 
+import jsonschema
 import pytest
 import torch
 from PIL import Image
 
 from tests.conftest import SIZES
+from tests.web_schema import checked
 from treegrpo.advantage import with_advantages
 from treegrpo.grow import grow
 from treegrpo.plan import preset
 from treegrpo.process import Kernel
 from treegrpo.sample import decode
-from treegrpo.tree_record import COLUMNS, THUMBNAIL, generations, node_images, record, save_tree
+from treegrpo.tree_record import generations, node_images, outline, record, save_tree
 
 
 def grown(policy, method, roots):
@@ -24,38 +26,59 @@ def grown(policy, method, roots):
 @pytest.mark.parametrize(("method", "roots", "levels"), [("treegrpo", 2, [1, 3, 5]), ("flow_grpo", 3, [0, 5])])
 def test_record_agrees_with_the_tree(policy, method, roots, levels):
     tree, images = grown(policy, method, roots)
-    assert generations(tree) == levels
-    about = record(tree)
-    nodes = about["nodes"]
-    assert (
-        len(nodes)
-        == sum(2 * tree.plan.nodes(level) for level in levels)
-        == len(node_images(tree, policy, SIZES, images))
-    )
-    leaves = [node for node in nodes if node["step"] == 5]
-    assert [leaf["rewards"]["r"] for leaf in leaves] == tree.rewards["r"].flatten().tolist()
-    for i, node in enumerate(nodes):
-        if node["parent"] is None:
-            assert node["step"] == levels[0]
-        else:
-            parent = nodes[node["parent"]]
-            assert node["parent"] < i
-            assert parent["prompt"] == node["prompt"]
-            assert levels.index(node["step"]) == levels.index(parent["step"]) + 1
-    counts = torch.bincount(torch.tensor([node["parent"] for node in nodes if node["parent"] is not None]))
-    assert set(counts.tolist()) <= {tree.plan.branch[levels[0]]}
+    assert generations(tree.plan) == levels
+    about = checked("Tree", record(tree, 7))
+    assert about["iteration"] == 7
+    assert about["complete"]
+    first, *others = about["generations"]
+    assert first == {"step": levels[0], "count": roots, "log_prob": [], "advantage": [], "share": []}
+    for above, here in zip(levels, others, strict=False):
+        assert len(here["log_prob"]) == len(here["advantage"]) == 2 * here["count"]
+        # Six digits are kept.
+        assert here["log_prob"] == pytest.approx(tree.log_probs[above].tolist(), rel=1e-5)
+        assert here["advantage"] == pytest.approx(tree.edge_advantages[above].tolist(), rel=1e-5)
+        assert sum(here["share"]) == pytest.approx(2 * roots, rel=1e-5)
+    assert about["rewards"]["r"] == tree.rewards["r"].flatten().tolist()
+    assert about["leaf_advantage"] == pytest.approx(tree.leaf_advantages.flatten().tolist(), rel=1e-5)
+    nodes = sum(len(about["prompts"]) * each["count"] for each in about["generations"])
+    assert nodes == len(node_images(tree, policy, SIZES, images))
+
+
+def test_a_prompt_that_was_left_out_has_nulls(policy):
+    tree, images = grown(policy, "treegrpo", 1)
+    scores = torch.arange(float(len(images))).view(2, -1)
+    scores[1] = torch.nan
+    tree = with_advantages(tree.with_rewards({"r": scores}), {"r": 1.0})
+    about = checked("Tree", record(tree, 0))
+    half = len(images) // 2
+    assert about["rewards"]["r"][half:] == [None] * half
+    assert about["leaf_advantage"][half:] == [0.0] * half
+
+
+def test_an_outline_is_a_record_too(policy):
+    tree, _ = grown(policy, "treegrpo", 1)
+    about = checked("Tree", outline(tree.plan, tree.prompts, tree.sigmas, 3))
+    assert about["generations"] == []
+    assert not about["complete"]
+
+
+def test_the_schema_refuses_what_it_does_not_know():
+    with pytest.raises(jsonschema.ValidationError):
+        checked("Tree", {"iteration": 1})
 
 
 def test_saved_tree_is_json_and_one_sheet(policy, tmp_path):
     tree, images = grown(policy, "treegrpo", 1)
-    save_tree(tmp_path, 7, tree, policy, SIZES, images)
-    about = json.loads((tmp_path / "7.json").read_text())
-    assert about["iteration"] == 7
-    assert about["prompts"] == ["bear", "frog"]
+    pictures = node_images(tree, policy, SIZES, images)
+    written = save_tree(tmp_path, "7", record(tree, 7), pictures)
+    assert json.loads((tmp_path / "7.json").read_text()) == written
+    layout = written["sheet"]
+    assert layout["tiles"] == len(pictures)
+    assert (layout["height"], layout["width"]) == pictures.shape[1:3]
     with Image.open(tmp_path / "7.jpg") as sheet:
-        assert sheet.size == (COLUMNS * THUMBNAIL, THUMBNAIL)
-        last = about["nodes"].index(about["nodes"][-1])
-        crop = sheet.crop((last * THUMBNAIL, 0, (last + 1) * THUMBNAIL, THUMBNAIL)).convert("RGB")
-    pixels = torch.frombuffer(bytearray(crop.tobytes()), dtype=torch.uint8).view(THUMBNAIL, THUMBNAIL, 3) / 255
+        row, column = divmod(layout["tiles"] - 1, layout["columns"])
+        left, top = column * layout["width"], row * layout["height"]
+        crop = sheet.crop((left, top, left + layout["width"], top + layout["height"])).convert("RGB")
+    pixels = torch.frombuffer(bytearray(crop.tobytes()), dtype=torch.uint8).view(*images.shape[1:]) / 255
     # JPEG at quality 90 moves a pixel by a few grey levels on average.
     assert (pixels - images[-1]).abs().mean() < 0.05

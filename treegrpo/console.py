@@ -64,7 +64,7 @@ HEADER = (
 
 def line(report: Report) -> str:
     """One row of figures: reward and spread are summed over the rewards."""
-    reward, spread = sum(report.reward.values()), sum(report.spread.values())
+    reward, spread = (sum(filter(None, values.values())) for values in (report.reward, report.spread))
     norm = report.grad_norm[-1]
     window = f"{report.window[0]}-{report.window[-1]}"
     rate = report.leaves / sum(report.seconds.values())

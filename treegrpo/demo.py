@@ -31,6 +31,7 @@ from .rewards.clipscore import ClipScore
 from .run_folder import RunFolder
 from .trainer import train
 from .tree_record import node_images, record
+from .watcher import Watcher
 
 STYLES = ("ink", "flat", "glossy", "noto")
 
@@ -62,7 +63,7 @@ def run_demo(taste: str, out: Path) -> bool:
         sizes = batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
         began = time.perf_counter()
         reports, stopped = follow(
-            train(policy, rewards, config, folder, prompts, sizes=sizes, on_outcome=richest.note),
+            train(policy, rewards, config, folder, prompts, sizes=sizes, watcher=richest),
             config.train.iterations,
         )
         seconds = time.perf_counter() - began
@@ -127,14 +128,15 @@ def _nearest(judge: ClipScore, evaluation: Evaluation, texts: Sequence[str]) -> 
     return similarity.argmax(1).view(evaluation.images.shape[:2])
 
 
-class _Richest:
+class _Richest(Watcher):
     """Remembers the tree whose leaves differ most in reward: the one worth a picture."""
 
     outcome: Outcome
     prompt = 0
     spread = -1.0
 
-    def note(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome) -> None:
+        """See Watcher."""
         spreads = torch.stack([scores.std(1) for scores in outcome.tree.rewards.values()]).sum(0)
         best = int(spreads.argmax())
         if float(spreads[best]) > self.spread:
@@ -161,6 +163,7 @@ def _save_pictures(
     title = f"the same prompts and noise; taste: {taste} style"
     save_contact_sheet(folder / "before-after.png", judged.before, judged.after, title=title)
     save_reward_curve(folder / "reward-curve.png", list(metrics))
-    tree = richest.outcome.tree
-    images = node_images(tree, policy, sizes, richest.outcome.images)
-    save_tree_picture([folder / "tree.png", folder / "tree.svg"], record(tree), images, richest.prompt)
+    outcome = richest.outcome
+    images = node_images(outcome.tree, policy, sizes, outcome.images)
+    about = record(outcome.tree, outcome.number)
+    save_tree_picture([folder / "tree.png", folder / "tree.svg"], about, images, richest.prompt)

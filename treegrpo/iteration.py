@@ -18,6 +18,7 @@ from .rewards.reward import Reward, score
 from .sample import decode
 from .tree import Tree
 from .update import UpdateStatistics, update
+from .watcher import NOBODY, Watcher
 
 Rewards = Sequence[tuple[Reward, float]]
 """Rewards with their weights in the mix."""
@@ -39,8 +40,9 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The backed-up tree, its leaf images float32 [P * leaves, H, W, 3], and what the update did."""
+    """An iteration's backed-up tree, its leaf images float32 [P * leaves, H, W, 3], and what the update did."""
 
+    number: int
     tree: Tree
     images: Tensor
     statistics: UpdateStatistics
@@ -72,6 +74,7 @@ def grow_trees(
     seed: int,
     number: int,
     sizes: BatchSizes,
+    watcher: Watcher = NOBODY,
 ) -> Tree:
     """The trees of `count` prompts (all, if there are fewer) in iteration `number` (0, 1, ...) of a run.
 
@@ -80,7 +83,8 @@ def grow_trees(
     generator = torch.Generator().manual_seed(iteration_seed(seed, number))
     tree_plan = make_plan(plan, window, number, generator)
     chosen = prompts_of(prompts, min(count, len(prompts)), seed, number)
-    return grow(policy, chosen, tree_plan, kernel, generator, sizes)
+    watcher.begin(number, tree_plan, chosen, policy.sigmas(plan.steps))
+    return grow(policy, chosen, tree_plan, kernel, generator, sizes, watcher.step)
 
 
 def score_tree(tree: Tree, images: Tensor, rewards: Rewards) -> Tree:
@@ -98,8 +102,9 @@ def iterate(
     number: int,
     sizes: BatchSizes,
     watch: Stopwatch,
+    watcher: Watcher = NOBODY,
 ) -> Outcome:
-    """Run iteration `number` of a run; see grow_trees.
+    """Run iteration `number` of a run; see grow_trees. The watcher hears of all but the end.
 
     Books the parts grow, decode, score and update on `watch`.
     """
@@ -113,9 +118,11 @@ def iterate(
         seed=config.train.seed,
         number=number,
         sizes=sizes,
+        watcher=watcher,
     )
     watch.lap("grow")
     images = decode(policy, tree.leaves, sizes)
+    watcher.leaves(tree.leaves, images)
     watch.lap("decode")
     tree = score_tree(tree, images, rewards)
     watch.lap("score")
@@ -124,7 +131,7 @@ def iterate(
     tree = with_advantages(tree, weights, how.backup, how.centring, how.clamp)
     statistics = update(policy, tree, optimizer, config.update.settings(), sizes.training)
     watch.lap("update")
-    return Outcome(tree, images, statistics)
+    return Outcome(number, tree, images, statistics)
 
 
 def make_optimizer(policy: Policy, learning_rate: float) -> torch.optim.Optimizer:

@@ -24,9 +24,10 @@ def open_board(folder: Path) -> Callable[[Iterable[Report]], Iterator[Report]]:
     def log(reports: Iterable[Report]) -> Iterator[Report]:
         with SummaryWriter(folder / "tensorboard") as writer:
             for report in reports:
-                for name in report.reward:
-                    writer.add_scalar(f"reward/{name}", report.reward[name], report.iteration)
-                    writer.add_scalar(f"spread/{name}", report.spread[name], report.iteration)
+                for kind, values in (("reward", report.reward), ("spread", report.spread)):
+                    for name, value in values.items():
+                        if value is not None:
+                            writer.add_scalar(f"{kind}/{name}", value, report.iteration)
                 if report.grad_norm[-1] is not None:
                     writer.add_scalar("update/grad_norm", report.grad_norm[-1], report.iteration)
                 if report.heldout is not None:

@@ -18,6 +18,23 @@ from torch import Tensor
 from .atomic import write_bytes, write_text
 from .errors import RunError, UsageError
 
+LOCK = ".lock"
+PATIENCE = 1.0
+"""Seconds to wait for the lock: somebody may just be looking whether it is held."""
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process holds the run in this folder."""
+    if not (path / LOCK).exists():
+        return False
+    try:
+        with FileLock(path / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that cannot be written to, or is being deleted
+        return False
+
 
 class RunFolder:
     """One run's folder, held by one process at a time; use it as a context manager.
@@ -36,7 +53,7 @@ class RunFolder:
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(path / ".lock", timeout=0)
+            self._lock = FileLock(path / LOCK, timeout=PATIENCE)
             self._lock.acquire()
         except Timeout as error:
             raise UsageError(f'run: "{path}" is in use; wait until that run has ended, or choose another.') from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import isnan
 
 from torch import Tensor
 
@@ -18,7 +19,9 @@ from .memory import batch_sizes
 from .policy import Policy
 from .run_folder import RunFolder
 from .run_state import RunState
-from .tree_record import save_sheet, save_tree
+from .sheet import save_sheet
+from .tree_record import node_images, record, save_tree
+from .watcher import NOBODY, Watcher
 
 FREE_TO_CHANGE = {"train.iterations", "train.trees_every", "train.tensorboard", "evaluation"}
 """Settings that a resumed run may have other than the run it continues."""
@@ -29,15 +32,16 @@ class Report:
     """What one iteration did; the fields are the columns of metrics.jsonl.
 
     window: the trained steps. reward: mean of each reward over all leaves. spread: mean over prompts of the standard
-    deviation of each reward within the tree. zero_spread: prompts whose leaves all got the same rewards. Lists have
-    one entry per optimiser step, see update.UpdateStatistics. seconds: grow, decode, score, update, evaluate, save.
+    deviation of each reward within the tree; null for both where a reward left all prompts out. zero_spread: prompts
+    that taught nothing, since their leaves got the same rewards or they were left out. Lists have one entry per
+    optimiser step, see update.UpdateStatistics. seconds: grow, decode, score, update, evaluate, save.
     heldout: mean held-out reward, on the iterations that evaluate.
     """
 
     iteration: int
     window: list[int]
-    reward: dict[str, float]
-    spread: dict[str, float]
+    reward: dict[str, float | None]
+    spread: dict[str, float | None]
     zero_spread: int
     leaves: int
     evaluations: int
@@ -60,13 +64,13 @@ def train(
     heldout_prompts: Sequence[str] = (),
     heldout_rewards: Rewards = (),
     sizes: BatchSizes | None = None,
-    on_outcome: Callable[[Outcome], None] | None = None,
+    watcher: Watcher = NOBODY,
 ) -> Iterator[Report]:
     """Run the iterations that `folder` does not hold yet, yielding each once it is saved.
 
     Not asking for the next one stops the run. The same config on the same device gives the same weights, stopped and
-    resumed or not. sizes: what memory.batch_sizes found, if the caller has asked already. on_outcome hears of every
-    tree. Raises UsageError for settings that cannot work and RunError when something fails.
+    resumed or not. sizes: what memory.batch_sizes found, if the caller has asked already. Raises UsageError
+    for settings that cannot work and RunError when something fails.
     """
     _check(config, folder, rewards)
     optimizer = make_optimizer(policy, config.update.learning_rate)
@@ -78,19 +82,21 @@ def train(
 
     while run.iteration < config.train.iterations and not _out_of_patience(run, config):
         watch = Stopwatch()
-        outcome = iterate(policy, optimizer, rewards, config, prompts, run.iteration, sizes, watch)
+        outcome = iterate(policy, optimizer, rewards, config, prompts, run.iteration, sizes, watch, watcher)
         if config.update.ema:
             run.update_average(policy, config.update.ema)
         heldout = None
         if heldout_prompts and _due(run.iteration, config.evaluation.every):
             with run.result_loaded(policy):
                 judged = judge(policy, heldout_prompts, heldout_rewards or rewards, config, sizes)
-            heldout = float(judged.scores.mean())
-            run.note_heldout(heldout)
+            heldout = _number(judged.scores)
+            if heldout is not None:
+                run.note_heldout(heldout)
             save_sheet(folder.path / "samples" / f"{run.iteration}.jpg", judged.images.flatten(0, 1))
             watch.lap("evaluate")
-        if _due(run.iteration, config.train.trees_every):
-            save_tree(folder.path / "trees", run.iteration, outcome.tree, policy, sizes, outcome.images)
+        if _due(run.iteration, config.train.trees_every) or _is_last(run.iteration, config):
+            images = node_images(outcome.tree, policy, sizes, outcome.images)
+            save_tree(folder.path / "trees", str(run.iteration), record(outcome.tree, run.iteration), images)
             watch.lap("save")
         report = _report(run.iteration, outcome, heldout, watch.seconds)
         run.iteration += 1
@@ -98,8 +104,7 @@ def train(
         save_lora(folder, run.result(policy), config, report)
         run.take_from(policy, optimizer)
         run.write(folder)
-        if on_outcome:
-            on_outcome(outcome)
+        watcher.end(outcome)
         yield report
 
 
@@ -160,8 +165,8 @@ def _report(iteration: int, outcome: Outcome, heldout: float | None, seconds: di
     return Report(
         iteration=iteration,
         window=list(tree.trained_steps),
-        reward={name: float(scores.mean()) for name, scores in tree.rewards.items()},
-        spread={name: float(scores.std(1, correction=0).mean()) for name, scores in tree.rewards.items()},
+        reward={name: _number(scores) for name, scores in tree.rewards.items()},
+        spread={name: _number(scores.std(1, correction=0)) for name, scores in tree.rewards.items()},
         zero_spread=zero_spread(tree.rewards),
         leaves=len(tree.leaves),
         evaluations=tree.plan.cost().evaluations * len(tree.prompts),
@@ -171,8 +176,19 @@ def _report(iteration: int, outcome: Outcome, heldout: float | None, seconds: di
     )
 
 
+def _number(scores: Tensor) -> float | None:
+    """The mean over all prompts that were not left out, if there is one."""
+    mean = float(scores.nanmean())
+    return None if isnan(mean) else mean
+
+
 def _due(iteration: int, every: int) -> bool:
     return every > 0 and (iteration + 1) % every == 0
+
+
+def _is_last(iteration: int, config: Config) -> bool:
+    """Whether this is the last iteration of a run that keeps trees: the one that people look at first."""
+    return config.train.trees_every > 0 and iteration + 1 == config.train.iterations
 
 
 def _out_of_patience(run: RunState, config: Config) -> bool:

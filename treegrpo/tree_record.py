@@ -1,93 +1,98 @@
-"""A tree as a person looks at it: thumbnails, rewards and credit, as plain data and one sheet of pictures."""
+"""A tree as a person looks at it: pictures, rewards and credit as plain data, in the form of web/schema.json."""
 
 from __future__ import annotations
 
 import json
-from io import BytesIO
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from .atomic import write_bytes, write_text
+from .atomic import write_text
 from .grow import BatchSizes
+from .plan import TreePlan
 from .policy import Policy
 from .sample import decode
+from .sheet import save_sheet
 from .tree import Tree
 
-THUMBNAIL = 64
-COLUMNS = 32
+Record = dict[str, Any]
+DIGITS = 6
+"""Significant ones of every number in a record; float32 has seven."""
 
 
-def generations(tree: Tree) -> list[int]:
-    """The levels worth looking at: those that branch (or the first trained one, if none does) and the leaves."""
-    branching = [t for t in tree.trained_steps if tree.plan.branch[t] > 1] or [tree.trained_steps[0]]
-    return [*branching, tree.plan.steps]
+def generations(plan: TreePlan) -> list[int]:
+    """The levels worth looking at: those that branch (or the first stochastic one, if none does) and the leaves."""
+    branching = [t for t in plan.stochastic_steps if plan.branch[t] > 1] or [plan.stochastic_steps[0]]
+    return [*branching, plan.steps]
 
 
-def record(tree: Tree) -> dict[str, Any]:
-    """The tree as plain data. nodes are ordered by generation; thumbnails are in the same order.
-
-    Every node: prompt (index), step (the level it stands on), parent (index, null for roots), and, except for roots,
-    log_prob and advantage of the edge into it. Leaves have their rewards and leaf advantage.
-    """
-    levels = generations(tree)
-    nodes: list[dict[str, Any]] = []
-    first_of_last = 0
-    for generation, level in enumerate(levels):
-        first = len(nodes)
-        count = tree.plan.nodes(level)
-        for i in range(len(tree.prompts) * count):
-            node: dict[str, Any] = {"prompt": i // count, "step": level, "parent": None}
-            if generation:
-                above = levels[generation - 1]
-                node["parent"] = first_of_last + i // tree.plan.branch[above]
-                node["log_prob"] = float(tree.log_probs[above][i])
-                if tree.edge_advantages:
-                    node["advantage"] = float(tree.edge_advantages[above][i])
-            if level == tree.plan.steps:
-                node["rewards"] = {name: float(scores.flatten()[i]) for name, scores in tree.rewards.items()}
-                if tree.leaf_advantages is not None:
-                    node["leaf_advantage"] = float(tree.leaf_advantages.flatten()[i])
-            nodes.append(node)
-        first_of_last = first
+def outline(plan: TreePlan, prompts: Sequence[str], sigmas: Tensor, iteration: int) -> Record:
+    """The record of a tree that is still to grow."""
     return {
-        "prompts": list(tree.prompts),
-        "sigmas": tree.sigmas.tolist(),
-        "branch": list(tree.plan.branch),
-        "roots": tree.plan.roots,
-        "window": list(tree.trained_steps),
-        "nodes": nodes,
+        "iteration": iteration,
+        "step": 0,
+        "complete": False,
+        "prompts": list(prompts),
+        "sigmas": _numbers(sigmas),
+        "branch": list(plan.branch),
+        "roots": plan.roots,
+        "window": list(plan.stochastic_steps),
+        "generations": [],
+        "rewards": {},
+        "leaf_advantage": [],
+        "sheet": None,
+    }
+
+
+def generation(plan: TreePlan, level: int) -> Record:
+    """The nodes of a level, of which no more is known than that they are there."""
+    return {"step": level, "count": plan.nodes(level), "log_prob": [], "advantage": [], "share": []}
+
+
+def record(tree: Tree, iteration: int) -> Record:
+    """A tree with all that is known of it, without its pictures."""
+    levels = generations(tree.plan)
+    nodes = [generation(tree.plan, level) for level in levels]
+    for above, below in zip(levels, nodes[1:], strict=False):
+        below["log_prob"] = _numbers(tree.log_probs[above])
+        if tree.edge_advantages:
+            below["advantage"] = _numbers(tree.edge_advantages[above])
+            below["share"] = _numbers(tree.edge_shares[above])
+    return outline(tree.plan, tree.prompts, tree.sigmas, iteration) | {
+        "step": tree.plan.steps,
+        "complete": tree.leaf_advantages is not None,
+        "generations": nodes,
+        "rewards": {name: _numbers(scores) for name, scores in tree.rewards.items()},
+        "leaf_advantage": [] if tree.leaf_advantages is None else _numbers(tree.leaf_advantages),
     }
 
 
 def node_images(tree: Tree, policy: Policy, batch: BatchSizes, leaf_images: Tensor) -> Tensor:
-    """The picture of every node of `record`, in its order: predictions inside, finished pictures at the leaves.
+    """The picture of every node, by generation, prompt and birth: predictions inside, finished pictures at the leaves.
 
     leaf_images: float32 [P * leaves, H, W, 3]. Returns float32 [nodes, H, W, 3].
     """
-    inner = [decode(policy, tree.denoised[level], batch) for level in generations(tree)[:-1]]
+    inner = [decode(policy, tree.denoised[level], batch) for level in generations(tree.plan)[:-1]]
     return torch.cat([*inner, leaf_images])
 
 
-def save_tree(folder: Path, iteration: int, tree: Tree, policy: Policy, batch: BatchSizes, leaf_images: Tensor) -> None:
-    """Write <iteration>.json, and <iteration>.jpg with the thumbnails, COLUMNS in a row."""
-    save_sheet(folder / f"{iteration}.jpg", node_images(tree, policy, batch, leaf_images))
-    about = {"iteration": iteration, "thumbnail": {"size": THUMBNAIL, "columns": COLUMNS}, **record(tree)}
-    write_text(folder / f"{iteration}.json", json.dumps(about) + "\n")
+def save_tree(folder: Path, name: str, about: Record, images: Tensor | None = None) -> Record:
+    """Write <name>.json and, with images float32 [nodes, H, W, 3] in the order of node_images, <name>.jpg.
+
+    Returns the record as it was written, with the layout of its sheet. The picture is written first: a record never
+    speaks of one that is not there.
+    """
+    if images is not None:
+        about = about | {"sheet": asdict(save_sheet(folder / f"{name}.jpg", images))}
+    write_text(folder / f"{name}.json", json.dumps(about) + "\n")
+    return about
 
 
-def save_sheet(path: Path, images: Tensor) -> None:
-    """Write one JPEG with all images [N, H, W, 3] in 0..1 as squares of THUMBNAIL pixels, COLUMNS in a row."""
-    rows = -(-len(images) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * THUMBNAIL, rows * THUMBNAIL), "white")
-    for i, pixels in enumerate((images * 255).round().to(torch.uint8).numpy()):
-        thumbnail = Image.fromarray(pixels)
-        thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-        row, column = divmod(i, COLUMNS)
-        sheet.paste(thumbnail, (column * THUMBNAIL, row * THUMBNAIL))
-    file = BytesIO()
-    sheet.save(file, format="JPEG", quality=90)
-    write_bytes(path, file.getvalue())
+def _numbers(values: Tensor) -> list[float | None]:
+    """All entries in order, null where they are not numbers."""
+    return [float(f"{x:.{DIGITS}g}") if isfinite(x) else None for x in values.detach().flatten().tolist()]

@@ -9,7 +9,7 @@ from treegrpo.evaluation import Evaluation
 from treegrpo.pictures.contact_sheet import save_contact_sheet
 from treegrpo.pictures.image_file import read_image, save_image
 from treegrpo.pictures.reward_curve import save_reward_curve
-from treegrpo.pictures.tree_picture import layout, save_tree_picture
+from treegrpo.pictures.tree_picture import row, save_tree_picture
 
 RED, BLUE = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
 
@@ -23,15 +23,17 @@ def share(picture, colour):
     return float(((read_image(picture) - colour).abs().amax(-1) < 0.1).float().mean())
 
 
-def nodes():
-    """One root, two children of it, two leaves under each."""
-    made = [{"prompt": 0, "step": 1, "parent": None}]
-    made += [{"prompt": 0, "step": 2, "parent": 0, "advantage": a, "log_prob": 0.0} for a in (-1.0, 1.0)]
-    for parent in (1, 2):
-        for reward in (0.25, 0.75):
-            leaf = {"prompt": 0, "step": 4, "parent": parent, "advantage": reward - 0.5, "log_prob": 0.0}
-            made.append({**leaf, "rewards": {"r": reward}})
-    return made
+def generation(step, count, advantage=()):
+    return {"step": step, "count": count, "log_prob": [], "advantage": list(advantage), "share": []}
+
+
+TREE = {
+    "prompts": ["bear"],
+    "sigmas": [1.0, 0.9, 0.6, 0.3, 0.0],
+    "generations": [generation(1, 1), generation(2, 2, [-1.0, 1.0]), generation(4, 4, [-0.25, 0.25, -0.25, 0.25])],
+    "rewards": {"r": [0.25, 0.75, None, None]},
+}
+"""One root, two children of it, two leaves under each."""
 
 
 def test_contact_sheet_has_before_on_the_left_and_after_on_the_right(tmp_path):
@@ -65,23 +67,26 @@ def test_reward_curve_draws_every_reward(tmp_path):
         assert two.size[1] > 1.5 * one.size[1]
 
 
-def test_layout_puts_parents_amid_their_children():
-    places = layout(dict(enumerate(nodes())))
-    assert [places[i] for i in (3, 4, 5, 6)] == [(2, 0), (2, 1), (2, 2), (2, 3)]
-    assert places[1] == (1, 0.5)
-    assert places[2] == (1, 2.5)
-    assert places[0] == (0, 1.5)
+def test_rows_put_parents_amid_their_children():
+    assert [row(i, 4, 4) for i in range(4)] == [0, 1, 2, 3]
+    assert [row(i, 2, 4) for i in range(2)] == [0.5, 2.5]
+    assert row(0, 1, 4) == 1.5
 
 
 def test_tree_picture_as_png_and_svg(tmp_path):
-    record = {"prompts": ["bear"], "sigmas": [1.0, 0.9, 0.6, 0.3, 0.0], "nodes": nodes()}
     images = RED.expand(7, 16, 16, 3)
     files = [tmp_path / "tree.png", tmp_path / "tree.svg"]
-    save_tree_picture(files, record, images, prompt=0)
+    save_tree_picture(files, TREE, images, prompt=0)
     assert share(files[0], RED) > 0.02
     words = xml.etree.ElementTree.parse(files[1])
     pictures = [element for element in words.iter() if element.tag.endswith("image")]
     assert len(pictures) >= 7, "every node has its thumbnail"
+
+
+def test_tree_picture_before_anything_is_known_of_the_edges(tmp_path):
+    bare = {**TREE, "generations": [generation(1, 1), generation(2, 2), generation(4, 4)], "rewards": {}}
+    save_tree_picture([tmp_path / "tree.png"], bare, RED.expand(7, 16, 16, 3), prompt=0)
+    assert share(tmp_path / "tree.png", RED) > 0.02
 
 
 def test_image_files(tmp_path):
