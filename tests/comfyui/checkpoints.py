@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import comfy.ops
 import comfy.sd
@@ -20,13 +21,24 @@ from comfy.ldm.flux.model import Flux
 from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
+from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor
 from comfy.taesd.taesd import TAESD
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 OPERATIONS = comfy.ops.disable_weight_init
 MODEL = "model.diffusion_model."
 CLIP_L = "text_encoders.clip_l.transformer."
+ROTATED = {"convrot": True, "convrot_groupsize": 64}
+QUANTISED: dict[str, dict[str, Any]] = {
+    "float8_e4m3fn": {"scale": "recalculate"},
+    "float8_e5m2": {"scale": "recalculate"},
+    "mxfp8": {},
+    "nvfp4": {},
+    "int8_tensorwise": {"per_channel": True, **ROTATED},
+    "convrot_w4a4": {"convrot_groupsize": 64},
+}
+"""ComfyUI's formats of quantised weights, with what quantising them takes."""
 
 
 def sd3(folder: Path, depth: int = 1, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
@@ -86,6 +98,31 @@ def sd15(folder: Path, dtype: torch.dtype = torch.float16, seed: int = 0) -> Pat
         operations=OPERATIONS,
     )
     return _save(folder / f"sd15_{_short(dtype)}_{seed}.safetensors", model, dtype, seed, channels=4)
+
+
+def quantised(path: Path, form: str, smoothed: bool = False) -> tuple[Path, Path]:
+    """The checkpoint with the matrices of its blocks quantised, as ComfyUI stores them, and one of the same weights
+    unpacked.
+
+    smoothed: the layers scale their inputs, as activation-aware quantisation has them do.
+    """
+    how = QUANTISED[form]
+    about = {"format": form, **{key: value for key, value in how.items() if key in ROTATED}}
+    packed, plain = load_file(path), load_file(path)
+    for name in [name for name, weight in plain.items() if "blocks" in name and weight.ndim == 2]:
+        layer = name.removesuffix("weight")
+        weight = QuantizedTensor.from_float(packed.pop(name).float(), QUANT_ALGOS[form]["comfy_tensor_layout"], **how)
+        packed |= weight.state_dict(name)
+        packed[f"{layer}comfy_quant"] = torch.tensor(list(json.dumps(about).encode()), dtype=torch.uint8)
+        plain[name] = weight.dequantize().clone()
+        if smoothed:
+            scale = torch.linspace(0.5, 1.5, weight.shape[1])
+            packed[f"{layer}pre_quant_scale"] = scale
+            plain[name] *= scale
+    files = path.with_stem(f"{path.stem}_{form}"), path.with_stem(f"{path.stem}_{form}_unpacked")
+    for file, weights in zip(files, (packed, plain), strict=True):
+        save_file(weights, file)
+    return files
 
 
 def load(path: Path, dtype: torch.dtype | None = None) -> tuple[ModelPatcher, comfy.sd.CLIP | None, comfy.sd.VAE]:

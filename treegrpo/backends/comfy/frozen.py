@@ -7,6 +7,7 @@ from typing import Any
 
 import comfy.ops
 import torch
+from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -50,7 +51,7 @@ class _Frozen(torch.autograd.Function):
         module = ctx.module
         weight, bias, stream = comfy.ops.cast_bias_weight(module, grad, offloadable=True)
         try:
-            plain = weight.dequantize().to(grad.dtype) if hasattr(weight, "dequantize") and _packed(weight) else weight
+            plain = weight.dequantize().to(grad.dtype) if isinstance(weight, QuantizedTensor) else weight
             out = grad @ plain if is_linear(module) else _convolution_backward(module, plain, grad, ctx.shape)
         finally:
             comfy.ops.uncast_bias_weight(module, weight, bias, stream)
@@ -59,10 +60,6 @@ class _Frozen(torch.autograd.Function):
         if smoothing is not None:
             out = out * smoothing.to(out)
         return out.to(ctx.dtype), None, None
-
-
-def _packed(weight: Tensor) -> bool:
-    return type(weight).__name__ == "QuantizedTensor"
 
 
 def _convolution_backward(module: Any, weight: Tensor, grad: Tensor, shape: torch.Size) -> Tensor:

@@ -1,0 +1,90 @@
+"""Training on quantised checkpoints, in every format that ComfyUI knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.comfyui import checkpoints
+from tests.comfyui.families import open_policy
+from tests.comfyui.test_policy import loss, updated
+from tests.comfyui.test_safety import assert_untouched, snapshot
+from treegrpo.backends.comfy.policy import training
+
+# A CPU unpacks these for each product; it has products of its own for the others, which round their inputs.
+UNPACKED = ("float8_e4m3fn", "float8_e5m2", "mxfp8", "nvfp4")
+
+
+@pytest.fixture(params=["sd3", "flux"])
+def family(request):
+    return request.param
+
+
+def files(family: str, folder: Path, form: str, smoothed: bool = False) -> tuple[Path, Path]:
+    """The checkpoint of a family quantised, and the same weights unpacked."""
+    return checkpoints.quantised(getattr(checkpoints, family)(folder), form, smoothed)
+
+
+def multiply_quantised(model) -> None:
+    """Let the products round their inputs too, as on a GPU that multiplies in the format of the weights."""
+    for layer in model.model.modules():
+        if hasattr(layer, "quant_format"):
+            layer._full_precision_mm = False
+
+
+def gradient(family: str, file: Path, quantised_inputs: bool = False) -> torch.Tensor:
+    """The gradient of the loss in all weights of the adapter, as one vector."""
+    with torch.inference_mode(), training():
+        model, _, vae = checkpoints.load(file)
+        if quantised_inputs:
+            multiply_quantised(model)
+        policy = open_policy(model, vae, family, guidance=3.0)
+        try:
+            loss(policy, float(policy.sigmas(4)[1])).backward()
+            return torch.cat([weight.grad.flatten() for weight in policy.parameters()])
+        finally:
+            policy.close()
+
+
+@pytest.mark.parametrize("quantised_inputs", [False, True])
+@pytest.mark.parametrize("form", checkpoints.QUANTISED)
+def test_the_first_ratio_is_one_and_the_model_stays_as_it_was(family, form, quantised_inputs, tmp_path):
+    if quantised_inputs and form == "mxfp8":
+        pytest.skip("comfy_kitchen multiplies in mxfp8 on GPUs only")
+    with torch.inference_mode():
+        model, _, vae = checkpoints.load(files(family, tmp_path, form)[0])
+    if quantised_inputs:
+        multiply_quantised(model)
+    before = snapshot(model)
+    assert any(name.endswith("comfy_quant") for name in before)
+    with torch.inference_mode(), training():
+        policy = open_policy(model, vae, family)
+        fresh = policy.adapter_state()
+        statistics = updated(policy, passes=2)
+        assert statistics.ratio_error[0] == 0
+        assert statistics.grad_norm[0] > 0
+        trained = policy.adapter_state()
+        assert any(not torch.equal(trained[name], fresh[name]) for name in fresh)
+        policy.close()
+    assert_untouched(model, before)
+
+
+@pytest.mark.parametrize("form", UNPACKED)
+def test_the_gradient_is_that_of_the_unpacked_weights(family, form, tmp_path):
+    packed, plain = (gradient(family, file) for file in files(family, tmp_path, form))
+    torch.testing.assert_close(packed, plain, rtol=0, atol=1e-6 * float(plain.abs().max()))
+
+
+def test_the_gradient_goes_through_the_scales_of_smoothed_layers(family, tmp_path):
+    packed, plain = (gradient(family, file) for file in files(family, tmp_path, "nvfp4", smoothed=True))
+    torch.testing.assert_close(packed, plain, rtol=0, atol=1e-5 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("form", ["float8_e4m3fn", "int8_tensorwise"])
+def test_rounded_inputs_pass_the_gradient_on_as_if_they_were_not(family, form, tmp_path):
+    """The rounding has no slope to speak of; what remains is the difference that it makes to the predictions."""
+    packed, plain = files(family, tmp_path, form)
+    exact = gradient(family, plain)
+    assert float((gradient(family, packed, quantised_inputs=True) - exact).norm()) < 0.15 * float(exact.norm())
