@@ -1,0 +1,398 @@
+// The tree on a canvas: zoom, pan, pointer and keys. It draws when something has changed, and not otherwise.
+import { select } from "d3-selection";
+import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
+import { themeOf } from "./colours";
+import { AXIS, centre, drawTree, pictureSize, type Scene } from "./draw_tree";
+import { element } from "./element";
+import { factsOf, neighbour, spoken, strongest } from "./facts";
+import { indexAt, layout, pathTo, type Place } from "./layout";
+import type { Tree } from "./schema";
+import { sheetLoader } from "./sheet";
+import { treeCard } from "./tree_card";
+import { treeTip } from "./tree_tip";
+import { kept, moved, stretch, toLayout, toScreen, WHOLE, zoomed, type View } from "./view";
+
+export interface TreeView {
+  element: HTMLElement;
+  show(tree: Tree | null, prompt: number): void;
+  fit(): void;
+  destroy(): void;
+}
+
+/** For tests in a browser: the latest times between frames of one movement in ms, and where the nodes are. */
+export interface TreeHook {
+  frames(): number[];
+  view(): View & { prompt: number; iteration: number | null; nodes: ScreenNode[]; focus: Place | null; picked: Place[] };
+}
+
+interface ScreenNode extends Place {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+const EASE = 450;
+const STAGGER = 110;
+const GLIDE = 280;
+/** Pixels between leaves when they are seen from nearest. */
+const NEAREST = 150;
+
+export function treeView(said: (note: string) => void): TreeView {
+  const canvas = element("canvas", {
+    tabIndex: 0,
+    role: "application",
+    "aria-roledescription": "tree of pictures",
+    "aria-label": "Tree of pictures. Arrow keys move along it, Enter opens a picture, plus and minus zoom, 0 shows all.",
+  });
+  const voice = element("div", { className: "voice", role: "status", "aria-live": "polite" });
+  const tip = treeTip();
+  const card = treeCard({ close: () => pick(null), compare: askForSecond, choose: (place) => pick(place) });
+  const host = element("div", { className: "view" }, canvas, tip.element, card.element, voice);
+  const context = canvas.getContext("2d");
+
+  let tree: Tree | null = null;
+  let prompt = 0;
+  let view = WHOLE;
+  let scene: Scene | null = null;
+  let born: number[] = [];
+  let focus: Place | null = null;
+  let hover: Place | null = null;
+  let picked: Place[] = [];
+  let second = false;
+  let glide: { from: View; to: View; start: number } | null = null;
+  let requested = 0;
+  let lastFrame = 0;
+  const frames: number[] = [];
+
+  const sheet = sheetLoader(() => {
+    said(sheet.missing ? "The pictures of this tree are gone." : "");
+    showCard();
+    changed();
+  });
+
+  // --- drawing
+
+  function changed(): void {
+    requested ||= requestAnimationFrame(frame);
+  }
+
+  function frame(now: number): void {
+    requested = 0;
+    if (lastFrame && now - lastFrame < 250) frames.push(now - lastFrame);
+    if (frames.length > 240) frames.shift();
+    lastFrame = now;
+    if (glide) {
+      const part = Math.min(1, (now - glide.start) / GLIDE);
+      view = between(glide.from, glide.to, ease(part));
+      if (part === 1) glide = null;
+    }
+    const grown = born.map((at) => ease(Math.min(1, Math.max(0, (now - at) / EASE))));
+    update(grown);
+    if (scene && context) drawTree(context, scene);
+    else context?.clearRect(0, 0, canvas.width, canvas.height);
+    if (glide || grown.some((part) => part < 1)) changed();
+    else lastFrame = dragging ? lastFrame : 0;
+  }
+
+  let dragging = false;
+
+  function update(grown: number[]): void {
+    const width = canvas.clientWidth;
+    const height = canvas.clientHeight;
+    if (!tree || !tree.sigmas.length || width < 40 || height < 80) {
+      scene = null;
+      return;
+    }
+    // The node may be seen enlarged, so the pixels are those of the screen.
+    const pixels = Math.min(3, Math.ceil(2 * (devicePixelRatio || 1) * scaleOfPage()) / 2);
+    if (canvas.width !== Math.round(width * pixels) || canvas.height !== Math.round(height * pixels)) {
+      canvas.width = Math.round(width * pixels);
+      canvas.height = Math.round(height * pixels);
+    }
+    context?.setTransform(pixels, 0, 0, pixels, 0, 0);
+    const labels = Object.keys(tree.rewards).length > 1 ? 84 : 58;
+    const room = { left: 28, right: width - labels, top: 14, bottom: height - AXIS - 10 };
+    const placed = layout(tree, room);
+    const counts = tree.generations.map(({ count }) => count);
+    scene = {
+      tree,
+      prompt,
+      layout: placed,
+      view,
+      width,
+      height,
+      theme: themeOf(canvas),
+      sheet: sheet.picture,
+      strongest: strongest(tree, prompt),
+      grown,
+      path: picked.length ? pathTo(counts, picked[picked.length - 1]) : [],
+      marked: picked,
+      focus: document.activeElement === canvas ? focus : null,
+      hover,
+    };
+    zooming.scaleExtent([1, Math.max(4, (NEAREST * Math.max(...placed.counts)) / (room.bottom - room.top))]);
+  }
+
+  function scaleOfPage(): number {
+    return canvas.offsetWidth ? canvas.getBoundingClientRect().width / canvas.offsetWidth : 1;
+  }
+
+  // --- zoom and pan
+
+  let before: View = WHOLE;
+
+  const zooming = zoom<HTMLCanvasElement, unknown>()
+    .filter((event: MouseEvent) => {
+      takeUp();
+      return !event.button && !(event.ctrlKey && event.type !== "wheel");
+    })
+    .clickDistance(4)
+    .on("start", () => {
+      dragging = true;
+      tip.hide();
+    })
+    .on("zoom", ({ transform }: { transform: ZoomTransform }) => {
+      const scale = scaleOfPage();
+      const after = { k: transform.k, x: transform.x / scale, y: transform.y / scale };
+      view = kept(moved(view, before, after), canvas.clientWidth, canvas.clientHeight - AXIS);
+      before = after;
+      changed();
+    })
+    .on("end", () => (dragging = false));
+
+  /** A gesture begins where the view is; d3-zoom counts in pixels of the page, whatever the graph's own zoom. */
+  function takeUp(): void {
+    glide = null;
+    before = view;
+    const scale = scaleOfPage();
+    Object.assign(canvas, { __zoom: zoomIdentity.translate(view.x * scale, view.y * scale).scale(view.k) });
+  }
+
+  function glideTo(to: View): void {
+    const start = performance.now();
+    glide = { from: view, to, start: calm() ? start - GLIDE : start };
+    changed();
+  }
+
+  function fit(): void {
+    glideTo(WHOLE);
+  }
+
+  select(canvas).call(zooming).on("dblclick.zoom", null);
+  canvas.addEventListener("dblclick", (event) => {
+    event.stopPropagation();
+    fit();
+  });
+  // At the end of the scale, too, the wheel is for the tree and not for the graph.
+  canvas.addEventListener("wheel", (event) => { event.preventDefault(); event.stopPropagation(); }, { passive: false }); // prettier-ignore
+
+  // --- pointer
+
+  canvas.addEventListener("pointermove", (event) => {
+    if (dragging) return;
+    const at = local(event);
+    point(nodeAt(...at), at);
+  });
+  canvas.addEventListener("pointerleave", () => point(null, [0, 0]));
+  canvas.addEventListener("click", (event) => {
+    const place = nodeAt(...local(event));
+    canvas.focus({ preventScroll: true });
+    if (place) focus = place;
+    pick(place, event.shiftKey);
+  });
+
+  function local(event: MouseEvent): [x: number, y: number] {
+    const box = canvas.getBoundingClientRect();
+    const scale = scaleOfPage();
+    return [(event.clientX - box.left) / scale, (event.clientY - box.top) / scale];
+  }
+
+  function nodeAt(x: number, y: number): Place | null {
+    if (!tree || !scene || y > scene.height - AXIS) return null;
+    for (let generation = tree.generations.length - 1; generation >= 0; generation--) {
+      const { count, step } = tree.generations[generation];
+      const [width, height] = pictureSize(scene, generation);
+      const index = indexAt(scene.layout, count, toLayout(view, x, y)[1]);
+      const [atX, atY] = centre(scene, { generation, index });
+      const reach = Math.max(8, width / 2 + 2);
+      const label = step === tree.sigmas.length - 1 ? 44 : 0;
+      if (x >= atX - reach && x <= atX + reach + label && Math.abs(y - atY) <= Math.max(8, height / 2 + 3))
+        return { generation, index };
+    }
+    return null;
+  }
+
+  function point(place: Place | null, at: [number, number]): void {
+    if (!same(place, hover)) {
+      hover = place;
+      canvas.style.cursor = place ? "pointer" : "";
+      changed();
+    }
+    if (place && scene) tip.show(scene, place, at);
+    else tip.hide();
+  }
+
+  // --- what is picked
+
+  function pick(place: Place | null, beside = false): void {
+    if (!tree) return;
+    const first = picked[0];
+    const pair = place && first && (beside || second) && !same(first, place) && isLeaf(place) && isLeaf(first);
+    picked = pair ? [first, place] : place ? [place] : [];
+    second = false;
+    tip.hide();
+    showCard();
+    changed();
+  }
+
+  function askForSecond(): void {
+    second = true;
+    showCard();
+  }
+
+  function showCard(): void {
+    if (scene && tree) card.show({ ...scene, tree, prompt, sheet: sheet.picture, marked: picked }, second);
+    else card.hide();
+  }
+
+  function isLeaf(place: Place): boolean {
+    return tree !== null && factsOf(tree, prompt, place).leaf;
+  }
+
+  // --- keys
+
+  canvas.addEventListener("focus", () => {
+    focus ??= picked[0] ?? (tree?.generations.length ? { generation: 0, index: 0 } : null);
+    if (canvas.matches(":focus-visible")) speak();
+    changed();
+  });
+  canvas.addEventListener("blur", changed);
+  host.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && picked.length) {
+      pick(null);
+      canvas.focus({ preventScroll: true });
+    } else if (event.target !== canvas || !act(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  function act({ key, shiftKey }: KeyboardEvent): boolean {
+    if (!tree || !scene) return false;
+    const middle = [scene.width / 2, (scene.height - AXIS) / 2] as const;
+    if (key === "0") fit();
+    else if (key === "+" || key === "=") glideTo(limited(zoomed(view, 1.6, ...middle)));
+    else if (key === "-") glideTo(limited(zoomed(view, 1 / 1.6, ...middle)));
+    else if (key === "Enter" || key === " ") {
+      if (focus) pick(focus, shiftKey);
+    } else if (key.startsWith("Arrow")) {
+      const place = focus ? neighbour(tree, prompt, focus, key) : { generation: 0, index: 0 };
+      if (place) focus = place;
+      if (place) reveal(place);
+      speak();
+      changed();
+    } else return false;
+    return true;
+  }
+
+  function limited(to: View): View {
+    const [least, most] = zooming.scaleExtent();
+    if (to.k <= least) return WHOLE;
+    return to.k > most || !scene ? view : kept(to, scene.width, scene.height - AXIS);
+  }
+
+  function speak(): void {
+    voice.textContent = tree && focus ? spoken(tree, prompt, focus) : "";
+  }
+
+  /** Pans so that a node is seen. */
+  function reveal(place: Place): void {
+    if (!scene) return;
+    const { x, counts, top, bottom } = scene.layout;
+    const target = glide?.to ?? view;
+    const rows = (bottom - top) / counts[place.generation];
+    const [atX, atY] = toScreen(target, x[place.generation], top + (place.index + 0.5) * rows);
+    const push = (at: number, size: number) => (at < 50 ? 50 - at : at > size - 50 ? size - 50 - at : 0);
+    const [dx, dy] = [push(atX, scene.width), push(atY, scene.height - AXIS)];
+    if ((dx || dy) && stretch(target.k) > 1) glideTo({ k: target.k, x: target.x + dx, y: target.y + dy });
+  }
+
+  // --- what is shown
+
+  function show(next: Tree | null, ofPrompt: number): void {
+    const grows = next && tree && next.iteration === tree.iteration && next.generations.length >= tree.generations.length;
+    const now = performance.now();
+    if (!next) born = [];
+    else if (!grows) born = next.generations.map((_, i) => (calm() ? 0 : now + i * STAGGER));
+    else for (let i = born.length; i < next.generations.length; i++) born[i] = calm() ? 0 : now;
+    if (!grows) view = WHOLE;
+    if (!grows || ofPrompt !== prompt) {
+      picked = [];
+      second = false;
+      hover = focus = null;
+    }
+    tree = next;
+    prompt = ofPrompt;
+    sheet.load(next?.sheet ?? null);
+    update(born.map(() => 1));
+    showCard();
+    changed();
+  }
+
+  const resized = new ResizeObserver(changed);
+  resized.observe(host);
+
+  const hook: TreeHook = {
+    frames: () => [...frames],
+    view: () => ({
+      ...view,
+      prompt,
+      iteration: tree?.iteration ?? null,
+      nodes: scene ? screenNodes(scene) : [],
+      focus,
+      picked: [...picked],
+    }),
+  };
+  Object.defineProperty(canvas, "treegrpo", { value: hook });
+
+  return {
+    element: host,
+    show,
+    fit,
+    destroy() {
+      resized.disconnect();
+      cancelAnimationFrame(requested);
+    },
+  };
+}
+
+/** The nodes that are on the canvas, in its own pixels. */
+function screenNodes(scene: Scene): ScreenNode[] {
+  return scene.tree.generations.flatMap(({ count }, generation) => {
+    const [width, height] = pictureSize(scene, generation);
+    return Array.from({ length: count }, (_, index) => {
+      const [x, y] = centre(scene, { generation, index });
+      return { generation, index, x, y, width, height };
+    }).filter(({ x, y }) => x >= 0 && y >= 0 && x <= scene.width && y <= scene.height - AXIS);
+  });
+}
+
+function same(a: Place | null, b: Place | null): boolean {
+  return a === b || (a !== null && b !== null && a.generation === b.generation && a.index === b.index);
+}
+
+function between(from: View, to: View, part: number): View {
+  const mix = (a: number, b: number) => a + (b - a) * part;
+  return { x: mix(from.x, to.x), y: mix(from.y, to.y), k: mix(from.k, to.k) };
+}
+
+function ease(part: number): number {
+  return 1 - (1 - part) ** 3;
+}
+
+/** Whether the user would rather not see things move. */
+function calm(): boolean {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
