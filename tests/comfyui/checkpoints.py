@@ -16,6 +16,7 @@ import comfy.ops
 import comfy.sd
 import comfy.sd1_clip
 import torch
+from comfy.cldm.cldm import ControlNet
 from comfy.clip_model import CLIPTextModel
 from comfy.ldm.flux.model import Flux
 from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
@@ -29,6 +30,20 @@ from torch import Tensor, nn
 OPERATIONS = comfy.ops.disable_weight_init
 MODEL = "model.diffusion_model."
 CLIP_L = "text_encoders.clip_l.transformer."
+UNET: dict[str, Any] = {
+    "image_size": 32,
+    "in_channels": 4,
+    "model_channels": 320,
+    "num_res_blocks": [1],
+    "channel_mult": [1],
+    "transformer_depth": [1],
+    "transformer_depth_middle": -2,
+    "num_heads": 8,
+    "use_spatial_transformer": True,
+    "context_dim": 768,
+    "legacy": False,
+    "operations": OPERATIONS,
+}
 ROTATED = {"convrot": True, "convrot_groupsize": 64}
 QUANTISED: dict[str, dict[str, Any]] = {
     "float8_e4m3fn": {"scale": "recalculate"},
@@ -81,23 +96,15 @@ def flux(folder: Path, dtype: torch.dtype = torch.float16, seed: int = 0) -> Pat
 
 def sd15(folder: Path, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
     """A Stable Diffusion 1.5, which predicts noise: latents of 4 channels, conditioning of width 768, no pooled."""
-    model = UNetModel(
-        image_size=32,
-        in_channels=4,
-        out_channels=4,
-        model_channels=320,
-        num_res_blocks=[1],
-        channel_mult=[1],
-        transformer_depth=[1],
-        transformer_depth_output=[1, 1],
-        transformer_depth_middle=-2,
-        num_heads=8,
-        use_spatial_transformer=True,
-        context_dim=768,
-        legacy=False,
-        operations=OPERATIONS,
-    )
+    model = UNetModel(out_channels=4, transformer_depth_output=[1, 1], **UNET)
     return _save(folder / f"sd15_{_short(dtype)}_{seed}.safetensors", model, dtype, seed, channels=4)
+
+
+def controlnet(folder: Path, seed: int = 0) -> Path:
+    """A ControlNet for the Stable Diffusion 1.5, which sees pictures of 3 channels."""
+    path = folder / f"controlnet_{seed}.safetensors"
+    save_file(_random(ControlNet(hint_channels=3, **UNET), torch.Generator().manual_seed(seed)), path)
+    return path
 
 
 def quantised(path: Path, form: str, smoothed: bool = False) -> tuple[Path, Path]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import comfy.controlnet
 import comfy.sample
 import comfy.sd
 import comfy.utils
 import pytest
 import torch
-from comfy.controlnet import ControlBase
 
+from nodes import ControlNetApplyAdvanced
 from tests.comfyui import checkpoints
 from tests.comfyui.families import FAMILIES, SIDE, open_model, open_policy, prompts
 from treegrpo import lora_file
@@ -47,17 +48,18 @@ def loss(policy: ComfyPolicy, sigma: float) -> torch.Tensor:
     return (weight.double() * policy.denoise(x, sigma, list(policy.positive)).double()).mean()
 
 
-def with_gradient(family: str, folder, recompute: bool) -> ComfyPolicy:
+def with_gradient(family: str, folder, recompute: bool, **settings) -> ComfyPolicy:
     """A policy in float64 whose weights hold the gradient of the loss, guidance included."""
-    policy = open_policy(*open_model(family, folder, torch.float64), family, recompute=recompute, guidance=3.0)
+    model, vae = open_model(family, folder, torch.float64)
+    policy = open_policy(model, vae, family, recompute=recompute, guidance=3.0, **settings)
     for module in policy.adapter.modules.values():
         module.double()
     loss(policy, float(policy.sigmas(4)[1])).backward()
     return policy
 
 
-def test_gradients_equal_finite_differences(family, folder):
-    policy = with_gradient(family, folder, recompute=True)
+def assert_finite_differences(policy: ComfyPolicy) -> None:
+    """The gradient that the weights hold is the slope of the loss, in some of the weights and random directions."""
     sigma = float(policy.sigmas(4)[1])
     trained = [(name, weight) for name, weight in policy.adapter.tensors() if weight.requires_grad]
     whole = sum(float(weight.grad.norm()) ** 2 for _, weight in trained) ** 0.5
@@ -68,6 +70,11 @@ def test_gradients_equal_finite_differences(family, folder):
         # ComfyUI hands predictions on in float32; their rounding, over steps of 5e-4, is what the tolerance is for.
         tolerance = 3e-3 * float(weight.grad.norm()) + 3e-4 * whole
         assert slope(policy, sigma, weight, direction) == pytest.approx(exact, abs=tolerance), name
+
+
+def test_gradients_equal_finite_differences(family, folder):
+    policy = with_gradient(family, folder, recompute=True)
+    assert_finite_differences(policy)
     policy.close()
 
 
@@ -237,29 +244,40 @@ def test_recomputing_blocks_needs_less_memory(folder):
     assert needed[0] < 0.75 * needed[1]
 
 
-class Hint(ControlBase):
-    """The least that is a ControlNet to ComfyUI: it adds the same to every input block of the U-Net."""
-
-    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        return {"input": [torch.full((len(x_noisy), 320, 8, 8), 0.5) for _ in range(2)]}
+def controlled(folder) -> Prompts:
+    """Prompts for the Stable Diffusion 1.5, all with a ControlNet on them, as stock nodes load and put it."""
+    given = prompts("sd15")
+    network = comfy.controlnet.load_controlnet(str(checkpoints.controlnet(folder)))
+    hint = torch.rand(1, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(4))
+    positive, negative = ControlNetApplyAdvanced().apply_controlnet(
+        [entry for [entry] in given.positive.values()], given.negative, network, hint, 1.0, 0.0, 1.0
+    )
+    return Prompts({text: [entry] for text, entry in zip(given.texts, positive, strict=True)}, negative)
 
 
 def test_a_controlnet_takes_part(folder):
-    control = Hint()
-    given = prompts("sd15")
-    controlled = {
-        text: [[words, {**more, "control": control, "control_apply_to_uncond": True}] for words, more in conditioning]
-        for text, conditioning in given.positive.items()
-    }
-    model, vae = open_model("sd15", folder)
     pictures = []
-    for positive in (given.positive, controlled):
-        policy = open_policy(model, vae, "sd15", prompts=type(given)(positive, given.negative))
-        pictures.append(sample(policy, list(positive), 3, torch.Generator().manual_seed(5), SIZES))
-        if positive is controlled:
-            assert updated(policy).ratio_error[0] == 0
+    model, vae = open_model("sd15", folder)
+    for given in (prompts("sd15"), controlled(folder)):
+        policy = open_policy(model, vae, "sd15", prompts=given, guidance=3.0)
+        pictures.append(sample(policy, given.texts, 3, torch.Generator().manual_seed(5), SIZES))
+        statistics = updated(policy)
+        assert statistics.ratio_error[0] == 0
+        assert statistics.grad_norm[0] > 0
         policy.close()
     assert float((pictures[0] - pictures[1]).abs().max()) > 0.01
+    [[_, more]] = given.negative
+    assert all(weight.grad is None for weight in more["control"].control_model.parameters())
+    assert "get_control" not in vars(more["control"])
+
+
+def test_gradients_through_a_controlled_model_equal_finite_differences(folder):
+    policies = [with_gradient("sd15", folder, recompute, prompts=controlled(folder)) for recompute in (True, False)]
+    assert_finite_differences(policies[0])
+    for recomputed, plain in zip(*(policy.parameters() for policy in policies), strict=True):
+        torch.testing.assert_close(recomputed.grad, plain.grad, rtol=1e-9, atol=1e-12)
+    for policy in policies:
+        policy.close()
 
 
 def test_prompts_that_cannot_be_stacked_are_evaluated_in_turn(folder):

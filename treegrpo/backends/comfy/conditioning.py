@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +22,28 @@ def kept(conditioning: Conditioning) -> Conditioning:
 
 def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
+
+
+def controls(conditionings: Iterable[Conditioning]) -> list[Any]:
+    """The ControlNets of these conditionings, each once."""
+    found = [more["control"] for entries in conditionings for _, more in entries if "control" in more]
+    return list({id(control): control for control in found}.values())
+
+
+@contextmanager
+def without_gradients(controls: Iterable[Any]) -> Iterator[None]:
+    """A context in which ControlNets compute no gradients.
+
+    They see the latent and never the adapter, so there are none, and autograd refuses their weights, which belong to
+    ComfyUI's inference mode.
+    """
+    for control in controls:
+        control.get_control = torch.no_grad()(control.get_control)
+    try:
+        yield
+    finally:
+        for control in controls:
+            del control.get_control
 
 
 def groups(texts: Sequence[str], known: Mapping[str, Conditioning]) -> list[list[int]]:

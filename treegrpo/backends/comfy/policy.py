@@ -25,7 +25,7 @@ from ...memory import saved_bytes
 from ...process import Path
 from ..adapter_state import check_fits
 from .adapters import Adapter, AdapterSettings
-from .conditioning import Conditioning, groups, kept, stacked
+from .conditioning import Conditioning, controls, groups, kept, stacked, without_gradients
 from .frozen import can_freeze
 
 
@@ -73,6 +73,10 @@ class ComfyPolicy:
         self.latent_shape = _latent_shape(self.patcher.model, vae, height, width)
         self.positive = {text: kept(conditioning) for text, conditioning in prompts.positive.items()}
         self.negative = kept(prompts.negative)
+        self.controls = controls([*self.positive.values(), self.negative])
+        if self.controls:
+            # A U-Net adds a ControlNet's output to the tensors that autograd keeps of its input blocks, in place.
+            self.patcher.set_model_input_block_patch_after_skip(lambda h, _: h.clone())
         self.adapter = Adapter(self.patcher.model, adapter, self.patcher.load_device)
         injection, self.blocks = self.adapter.injection(self.patcher.model, recompute)
         self.patcher.set_injections("treegrpo", [injection])
@@ -135,7 +139,8 @@ class ComfyPolicy:
         guider.set_conds(positive, self.negative)
         guider.set_cfg(self.guidance)
         step = _OneStep()
-        guider.sample(x, torch.zeros(x.shape), step, torch.tensor([sigma, 0.0]), disable_pbar=True, seed=0)
+        with without_gradients(self.controls):
+            guider.sample(x, torch.zeros(x.shape), step, torch.tensor([sigma, 0.0]), disable_pbar=True, seed=0)
         return step.denoised
 
     @torch.no_grad()
