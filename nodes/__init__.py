@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import routes as routes  # registers what the widget asks the server
 from .advantage import Advantage
 from .demo_model import DemoModel
 from .lora_policy import LoraPolicy

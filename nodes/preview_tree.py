@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-from pathlib import Path
-
 import folder_paths
 import torch
 from comfy_api.latest import io
 
 from ..treegrpo.backends.comfy.policy import decode
 from ..treegrpo.errors import UsageError
-from ..treegrpo.tree_record import generations, record
+from ..treegrpo.tree_record import generations, record, save_tree
+from .run_folders import new_preview
 from .say import sheet
 from .sockets import CATEGORY, TreeSocket, TreeValue
 
@@ -50,15 +48,16 @@ class PreviewTree(io.ComfyNode):
         grown, vae = tree.tree, tree.drawing.vae
         prompt = prompt % len(grown.prompts)
         with torch.inference_mode(False), torch.no_grad():
-            inner = [decode(tree.model, vae, grown.denoised[level]) for level in generations(grown)[:-1]]
+            inner = [decode(tree.model, vae, grown.denoised[level]) for level in generations(grown.plan)[:-1]]
             images = torch.cat([*inner, tree.images])
             leaves = _best_first(tree, prompt)
-        name = f"treegrpo_{uuid.uuid4().hex}"
-        folder = Path(folder_paths.get_temp_directory())
-        save_tree_picture([folder / f"{name}_tree.png"], record(grown), images, prompt)
-        sheet(leaves).save(folder / f"{name}_leaves.png")
-        shown = [{"filename": f"{name}_{part}.png", "subfolder": "", "type": "temp"} for part in ("tree", "leaves")]
-        return io.NodeOutput(leaves, ui={"images": shown})
+        folder = new_preview()
+        about = save_tree(folder / "trees", "0", record(grown, 0), images)
+        save_tree_picture([folder / "tree.png"], about, images, prompt)
+        sheet(leaves).save(folder / "leaves.png")
+        inside = folder.relative_to(folder_paths.get_temp_directory()).as_posix()
+        shown = [{"filename": f"{part}.png", "subfolder": inside, "type": "temp"} for part in ("tree", "leaves")]
+        return io.NodeOutput(leaves, ui={"images": shown, "treegrpo": [{"run": folder.name, "tree": 0}]})
 
 
 def _best_first(tree: TreeValue, prompt: int) -> torch.Tensor:

@@ -15,8 +15,10 @@ from comfy_api.latest import io
 from ..treegrpo.config import RewardTable, make_table
 from ..treegrpo.errors import UsageError
 from ..treegrpo.iteration import Rewards
+from ..treegrpo.rewards.human_votes import RANGES, HumanVotes
 from ..treegrpo.rewards.registry import create
 from ..treegrpo.rewards.reward import Reward as RewardProtocol
+from .ballots import BOX
 from .sockets import CATEGORY, RewardSocket, RewardValue
 
 BUNDLED = "emoji (bundled)"
@@ -40,22 +42,35 @@ class Reward(io.ComfyNode):
                 "themselves do not name.",
             ),
         ]
+        votes = [
+            io.Combo.Input("how", options=list(RANGES), tooltip="Stars from 1 to 5, thumbs up and down, or an order."),
+            io.Float.Input(
+                "timeout_minutes",
+                default=0.0,
+                min=0.0,
+                max=10_000.0,
+                step=0.5,
+                tooltip="Prompts not voted on by then are left out; 0 waits for ever.",
+            ),
+        ]
         option = io.DynamicCombo.Option
         return io.Schema(
             node_id="TreeGRPO_Reward",
             display_name="TreeGRPO Reward",
             category=CATEGORY,
             description="One judge of pictures, with its weight. Connect as many as you like.",
-            search_aliases=["clipscore", "aesthetic", "taste", "jpeg", "judge"],
+            search_aliases=["clipscore", "aesthetic", "taste", "votes", "stars", "jpeg", "judge"],
             inputs=[
                 io.DynamicCombo.Input(
                     "reward",
                     options=[
                         option("clipscore", clipscore),
+                        option("human_votes", votes),
                         option("jpeg_compressibility", []),
                         option("jpeg_incompressibility", []),
                     ],
-                    tooltip="clipscore: agreement with words, by a CLIP model. jpeg: plainer or busier pictures.",
+                    tooltip="clipscore: agreement with words, by a CLIP model. human_votes: yours; training waits for "
+                    "them. jpeg: plainer or busier pictures.",
                 ),
                 io.Float.Input("weight", default=1.0, min=-10.0, max=10.0, step=0.05, tooltip="Its share in the mix."),
             ],
@@ -67,7 +82,8 @@ class Reward(io.ComfyNode):
         """See io.ComfyNode. Raises UsageError when the reward's weights are missing."""
         options = {key: value for key, value in reward.items() if key != "reward"}
         table = make_table(RewardTable, name=reward["reward"], weight=weight, options=options)
-        _created(table.name, json.dumps(options, sort_keys=True))
+        if table.name != HumanVotes.name:
+            _created(table.name, json.dumps(options, sort_keys=True))
         return io.NodeOutput(RewardValue(table))
 
 
@@ -79,10 +95,11 @@ def rewards_input() -> io.Input:
     return io.Autogrow.Input("rewards", template=template, tooltip=tooltip)
 
 
-def built(values: Mapping[str, RewardValue]) -> Rewards:
+def built(values: Mapping[str, RewardValue], votes: Path) -> Rewards:
     """The rewards behind the sockets of `rewards_input`, with their weights.
 
-    Raises UsageError when there are none, or two of one name, under which a tree would keep the scores of one only.
+    votes: the folder that keeps a person's votes. Raises UsageError when there are no rewards, or two of one name,
+    under which a tree would keep the scores of one only.
     """
     tables = [value.table for value in values.values() if value is not None]
     if not tables:
@@ -90,7 +107,13 @@ def built(values: Mapping[str, RewardValue]) -> Rewards:
     names = [table.name for table in tables]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"rewards: {repeated} is connected more than once; connect each reward once.")
-    return [(_created(table.name, json.dumps(table.options, sort_keys=True)), table.weight) for table in tables]
+    return [(_built(table, votes), table.weight) for table in tables]
+
+
+def _built(table: RewardTable, votes: Path) -> RewardProtocol:
+    if table.name == HumanVotes.name:
+        return create(table.name, folder=votes, ask=BOX.ask, **table.options)
+    return _created(table.name, json.dumps(table.options, sort_keys=True))
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,8 +1,9 @@
-"""Where runs and their LoRAs lie in ComfyUI's output folder."""
+"""Where runs and their LoRAs lie in ComfyUI's output folder, and previews in its temporary one."""
 
 from __future__ import annotations
 
 import re
+import uuid
 from pathlib import Path
 
 import folder_paths
@@ -12,6 +13,8 @@ from ..treegrpo.errors import UsageError
 from ..treegrpo.run_folder import RunFolder
 
 NAME = re.compile(r"[\w][\w .-]{0,99}")
+PREVIEW = re.compile(r"~[0-9a-f]{32}")
+"""Ids of previews; no run can have such a name."""
 
 
 def validate_name(run: str | None) -> bool | str:
@@ -25,7 +28,44 @@ def run_path(run: str) -> Path:
     """The folder of a run, output/treegrpo/<run>. Raises UsageError for a name that could lead elsewhere."""
     if isinstance(reason := validate_name(run), str):
         raise UsageError(reason)
-    return Path(folder_paths.get_output_directory()) / "treegrpo" / run
+    return runs_folder() / run
+
+
+def runs_folder() -> Path:
+    """The folder of all runs."""
+    return Path(folder_paths.get_output_directory()) / "treegrpo"
+
+
+def votes_folder(run: str) -> Path:
+    """Where a run keeps a person's votes."""
+    return run_path(run) / "votes"
+
+
+def loose_votes() -> Path:
+    """Where votes are kept that belong to no run."""
+    return Path(folder_paths.get_output_directory()) / "treegrpo votes"
+
+
+def new_preview() -> Path:
+    """A new folder for a tree that belongs to no run; ComfyUI empties it when it starts."""
+    folder = _previews_folder() / f"~{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def find(run: str) -> Path | None:
+    """The folder of the run or preview with this id, if there is one."""
+    if PREVIEW.fullmatch(run):
+        folder = _previews_folder() / run
+    elif validate_name(run) is True:
+        folder = run_path(run)
+    else:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def _previews_folder() -> Path:
+    return Path(folder_paths.get_temp_directory()) / "treegrpo"
 
 
 def publish(folder: RunFolder, snapshot: int | None = None) -> str:

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..treegrpo.iteration import score_tree
 from .reward import built, rewards_input
+from .run_folders import loose_votes
 from .say import say
 from .sockets import CATEGORY, RewardValue, TreeSocket, TreeValue
 
@@ -33,12 +34,12 @@ class Score(io.ComfyNode):
     @classmethod
     def execute(cls, tree: TreeValue, rewards: dict[str, RewardValue]) -> io.NodeOutput:
         """See io.ComfyNode. Raises UsageError when no reward is connected."""
-        judges = built(rewards)
+        judges = built(rewards, loose_votes())
         with torch.inference_mode(False):
             scored = score_tree(tree.tree, tree.images, judges)
         weights = {reward.name: weight for reward, weight in judges}
         lines = [
-            f"{name}: {float(scores.mean()):.4f}, spread {float(scores.std(1, correction=0).mean()):.4f}"
+            f"{name}: {float(scores.nanmean()):.4f}, spread {float(scores.std(1, correction=0).nanmean()):.4f}"
             for name, scores in scored.rewards.items()
         ]
         text = "\n".join(lines)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +15,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..treegrpo.advantage import BACKUPS, CENTRINGS
+from ..treegrpo.atomic import write_text
 from ..treegrpo.backends.comfy.policy import ComfyPolicy, Prompts
 from ..treegrpo.config import (
     AdvantageTable,
@@ -24,15 +28,19 @@ from ..treegrpo.config import (
     make_table,
 )
 from ..treegrpo.errors import UsageError
-from ..treegrpo.iteration import Outcome, Rewards
+from ..treegrpo.iteration import Outcome
+from ..treegrpo.live_tree import LIVE, LiveTree
 from ..treegrpo.memory import DEFAULT_GB, batch_sizes
 from ..treegrpo.run_folder import RunFolder
 from ..treegrpo.run_state import RunState
 from ..treegrpo.sample import decode, sample
+from ..treegrpo.sheet import save_sheet
 from ..treegrpo.trainer import Report, train
+from .live import teller
 from .opened import opened
 from .reward import built, rewards_input
-from .run_folders import publish, run_path, validate_name
+from .run_folders import publish, run_path, validate_name, votes_folder
+from .run_views import BEST, WORKFLOW
 from .say import say, sheet
 from .sockets import (
     CATEGORY,
@@ -45,6 +53,9 @@ from .sockets import (
     RewardValue,
 )
 from .update_lora import update_inputs
+
+INTERRUPTS: Counter[str] = Counter()
+"""How often each run was interrupted since ComfyUI started; its cache lives as long."""
 
 
 class Train(io.ComfyNode):
@@ -102,7 +113,7 @@ class Train(io.ComfyNode):
                 ),
                 io.String.Output(display_name="lora name", tooltip="The file's name in Load LoRA."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
 
@@ -110,6 +121,11 @@ class Train(io.ComfyNode):
     def validate_inputs(cls, run: str | None = None, rewards: Any = None) -> bool | str:
         """See validate_name. ComfyUI hands over `rewards` to whoever validates anything."""
         return validate_name(run)
+
+    @classmethod
+    def fingerprint_inputs(cls, run: str, **_: Any) -> int:
+        """A run that was interrupted goes on when it is queued again, though no input has changed."""
+        return INTERRUPTS[run]
 
     @classmethod
     def execute(
@@ -125,65 +141,72 @@ class Train(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         """See io.ComfyNode."""
-        judges = built(rewards)
+        judges = built(rewards, votes_folder(run))
         if settings["evaluate_every"] and heldout is None:
             raise UsageError("heldout: nothing is connected, so there is nothing to evaluate; connect Prompts to it.")
+        held = heldout.texts if heldout else []
         every = Prompts({**prompts.positive, **(heldout.positive if heldout else {})}, prompts.negative)
         config = _config(policy, prompts, heldout, plan, rewards, settings)
-        watcher = _Watcher(cls.hidden.unique_id, config.train.iterations, settings["save_every"], judges)
+        graph = (cls.hidden.extra_pnginfo or {}).get("workflow")
         with (
             RunFolder(run_path(run), resume=True) as folder,
             opened(policy, Drawing(vae, every, plan, sigmas)) as live,
         ):
+            if graph:
+                write_text(folder.path / WORKFLOW, json.dumps(graph))
             policy.state.put_into(live)
-            watcher.follow(live, folder, config, prompts.texts, heldout.texts if heldout else [])
+            follower = _Follower(cls.hidden.unique_id, folder, live)
+            follower.follow(train(live, judges, config, folder, prompts.texts, held, watcher=follower), config)
             state = RunState.read(folder)
             metrics = folder.metrics()
             name = publish(folder) if folder.lora_file.exists() else ""
             if not state.adapter:
                 state = policy.state
             lora = state.average or state.adapter or live.adapter_state()
-            best = watcher.best if len(watcher.best) else _drawn(live, state, config, prompts.texts)
+            best = follower.best if len(follower.best) else _drawn(live, state, config, prompts.texts)
         losses = [sum(row["loss"]) / len(row["loss"]) for row in metrics] or [0.0]
         if len(set(losses)) == 1:
             losses.append(losses[0] + 1e-9)  # Plot Loss Graph divides by the range
         loss_map = {"loss": losses}
-        return io.NodeOutput(replace(policy, state=state), lora, loss_map, best, name, ui={"text": (watcher.text,)})
+        shown = {"text": (follower.text,), "treegrpo": [{"run": run, "tree": LIVE}]}
+        return io.NodeOutput(replace(policy, state=state), lora, loss_map, best, name, ui=shown)
 
 
-class _Watcher:
+class _Follower(LiveTree):
     """Follows a run: shows it under the node, and keeps LoRAs on the way.
 
     best: the best leaf of every prompt of the last iteration, float32 [P, H, W, 3]; empty before the first.
     """
 
-    def __init__(self, node_id: str, iterations: int, save_every: int, judges: Rewards) -> None:
-        self.node_id, self.save_every, self.judges = node_id, save_every, judges
-        self.bar = comfy.utils.ProgressBar(iterations, node_id=node_id)
+    def __init__(self, node_id: str, folder: RunFolder, live: ComfyPolicy) -> None:
+        super().__init__(folder.path / "trees", live.decode, teller(folder.path, node_id))
+        self.node_id, self.run = node_id, folder
         self.text = "Nothing was left to do."
         self.best = torch.empty(0)
 
-    def follow(
-        self, live: ComfyPolicy, folder: RunFolder, config: Config, texts: list[str], heldout: list[str]
-    ) -> None:
+    def follow(self, reports: Iterator[Report], config: Config) -> None:
         """Run to the end, or to the user's interrupt, which costs at most the iteration in progress."""
+        iterations, save_every = config.train.iterations, config.train.trees_every
+        bar = comfy.utils.ProgressBar(iterations, node_id=self.node_id)
         try:
-            for report in train(live, self.judges, config, folder, texts, heldout, on_outcome=self.see):
+            for report in reports:
                 done = report.iteration + 1
-                self.say(f"{done} of {config.train.iterations}: {_sentence(report)}")
-                preview = ("JPEG", sheet(self.best), 512)
-                self.bar.update_absolute(done, preview=preview)
-                if self.save_every and done % self.save_every == 0:
-                    publish(folder, snapshot=done)
+                self.say(f"{done} of {iterations}: {_sentence(report)}")
+                bar.update_absolute(done, preview=("JPEG", sheet(self.best), 512))
+                if save_every and done % save_every == 0:
+                    publish(self.run, snapshot=done)
         except management.InterruptProcessingException:
+            INTERRUPTS[self.run.path.name] += 1
             self.say(f"Interrupted and saved. {self.text}")
 
-    def see(self, outcome: Outcome) -> None:
-        """Keep the best leaf of every prompt."""
+    def end(self, outcome: Outcome) -> None:
+        """Keep the best leaf of every prompt, here and as the picture of the run."""
         advantages = outcome.tree.leaf_advantages
         assert advantages is not None  # an outcome's tree is backed up
         leaves = outcome.images.unflatten(0, tuple(advantages.shape))
         self.best = leaves[torch.arange(len(leaves)), advantages.argmax(1)]
+        save_sheet(self.run.path / BEST, self.best)
+        super().end(outcome)
 
     def say(self, text: str) -> None:
         """Show a line under the node."""
@@ -240,6 +263,9 @@ def _config(
 
 
 def _sentence(report: Report) -> str:
-    rewards = ", ".join(f"{name} {value:.4f} +- {report.spread[name]:.4f}" for name, value in report.reward.items())
+    rewards = ", ".join(
+        f"{name} no votes" if value is None else f"{name} {value:.4f} +- {report.spread[name]:.4f}"
+        for name, value in report.reward.items()
+    )
     heldout = f", held out {report.heldout:.4f}" if report.heldout is not None else ""
     return f"{rewards}{heldout}, {sum(report.seconds.values()):.1f} s"

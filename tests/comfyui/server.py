@@ -70,19 +70,19 @@ class Server:
     def __init__(self, base: Path) -> None:
         self.base = base
         self._log = base / "server.log"
-        self._port = _free_port()
-        self._url = f"http://127.0.0.1:{self._port}"
+        self.port = _free_port()
+        self._url = f"http://127.0.0.1:{self.port}"
         self._events: list[tuple[str, Any]] = []
         self._news = threading.Condition()
         self._listening = False
 
     def __enter__(self) -> Server:
-        command = [sys.executable, "-m", "comfyui.serve", "--port", str(self._port), "--base", str(self.base)]
+        command = [sys.executable, "-m", "comfyui.serve", "--port", str(self.port), "--base", str(self.base)]
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT)
         try:
             self._wait_until_up(seconds=120)
-            self._socket = create_connection(f"ws://127.0.0.1:{self._port}/ws?clientId={CLIENT}")
+            self._socket = create_connection(f"ws://127.0.0.1:{self.port}/ws?clientId={CLIENT}")
         except BaseException:
             self._stop()
             raise

@@ -113,6 +113,12 @@ def test_an_interrupt_keeps_what_was_learned_and_the_graph_goes_on(server):
     assert len(history.outputs["show"]["images"]) == 1
     done = len(metrics(server, "interrupted"))
     assert 0 < done < 50
+    again = server.queue(graph)
+    while len(metrics(server, "interrupted")) == done:
+        server.wait_for_event(again, "progress_state")
+    server.interrupt()
+    assert "train" in server.wait(again).executed, "queueing it again goes on, though no input has changed"
+    done = len(metrics(server, "interrupted"))
     server.run(training("interrupted", iterations=done + 1))
     server.run(training("straight", iterations=done + 1))
     assert_equal(lora(server, "interrupted"), lora(server, "straight"))

@@ -8,11 +8,13 @@ from typing import Any
 
 from ..errors import UsageError, check_known
 from .clipscore import ClipScore
+from .human_votes import HumanVotes
 from .jpeg import JpegCompressibility, JpegIncompressibility
 from .reward import Reward
 
 REWARDS: dict[str, Callable[..., Reward]] = {
     "clipscore": ClipScore,
+    "human_votes": HumanVotes,
     "jpeg_compressibility": JpegCompressibility,
     "jpeg_incompressibility": JpegIncompressibility,
 }
