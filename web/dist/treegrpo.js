@@ -1,5 +1,5 @@
 // src/treegrpo.ts
-import { app } from "../../scripts/app.js";
+import { app as app2 } from "../../scripts/app.js";
 
 // src/node_widgets.ts
 import { api as api2 } from "../../scripts/api.js";
@@ -6355,8 +6355,16 @@ var Problem = class extends Error {
   }
   status;
 };
+var readRuns = () => ask("/treegrpo/runs");
 var readRun = (run) => ask(`/treegrpo/runs/${encodeURIComponent(run)}`);
+var readWorkflow = (run) => ask(`/treegrpo/runs/${encodeURIComponent(run)}/workflow`);
 var readTree = (run, tree) => ask(`/treegrpo/runs/${encodeURIComponent(run)}/trees/${tree}`);
+var readBallots = () => ask("/treegrpo/ballots");
+var castVote = (ballot, vote) => ask(`/treegrpo/ballots/${encodeURIComponent(ballot)}`, {
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(vote)
+});
 function fileUrl(picture, version) {
   const query2 = new URLSearchParams({ ...picture });
   if (version !== void 0) query2.set("rand", String(version));
@@ -8909,23 +8917,21 @@ function sheetLoader(changed) {
         loader.picture = null;
         return;
       }
-      void decoded(url).then((picture) => {
+      const picture = new Image();
+      const done = (there) => {
         if (url !== wanted) return;
-        loader.picture = picture;
-        loader.missing = picture === null;
+        loader.picture = there ? picture : null;
+        loader.missing = !there;
         changed();
-      });
+      };
+      picture.src = url;
+      picture.decode().then(
+        () => done(true),
+        () => done(false)
+      );
     }
   };
   return loader;
-}
-async function decoded(url) {
-  const image = new Image();
-  image.src = url;
-  return image.decode().then(
-    () => createImageBitmap(image),
-    () => null
-  );
 }
 
 // src/tile.ts
@@ -9131,12 +9137,12 @@ function treeView(said) {
     context?.setTransform(pixels, 0, 0, pixels, 0, 0);
     const labels = Object.keys(tree.rewards).length > 1 ? 84 : 58;
     const room = { left: 28, right: width - labels, top: 14, bottom: height - AXIS2 - 10 };
-    const placed = layout(tree, room);
+    const placed2 = layout(tree, room);
     const counts = tree.generations.map(({ count }) => count);
     scene = {
       tree,
       prompt,
-      layout: placed,
+      layout: placed2,
       view,
       width,
       height,
@@ -9149,7 +9155,7 @@ function treeView(said) {
       focus: document.activeElement === canvas ? focus : null,
       hover
     };
-    zooming.scaleExtent([1, Math.max(4, NEAREST * Math.max(...placed.counts) / (room.bottom - room.top))]);
+    zooming.scaleExtent([1, Math.max(4, NEAREST * Math.max(...placed2.counts) / (room.bottom - room.top))]);
   }
   function scaleOfPage() {
     return canvas.offsetWidth ? canvas.getBoundingClientRect().width / canvas.offsetWidth : 1;
@@ -9398,7 +9404,8 @@ function runView(empty2, changed = () => {
   const legend = element("div", { className: "legend", title: "Colour of an edge: what came of this decision" });
   const [low, high] = [element("span"), element("span")];
   const scale = element("i");
-  legend.append(low, scale, high);
+  const word = element("em", {}, "advantage");
+  legend.append(low, scale, high, word);
   const state = element("span", { className: "state" });
   const foot = element("footer", {}, legend, state, iconButton("⤢", "Show the whole tree (0)", view.fit));
   const note = element("p", { className: "problem", role: "alert", hidden: true });
@@ -9412,15 +9419,13 @@ function runView(empty2, changed = () => {
   const trees = element("div", { className: "tree" }, head, note, view.element, blank, foot);
   const host = element("div", { className: "treegrpo run" }, trees, curves.element);
   function choosePrompt(wanted) {
-    const prompts = known?.tree?.prompts.length ?? 0;
-    if (wanted < 0 || wanted >= prompts) return;
     prompt = wanted;
     refresh();
   }
   function refresh() {
     if (!known) return;
     const { tree, facts, at } = known;
-    if (tree && prompt >= tree.prompts.length) prompt = 0;
+    if (tree?.prompts.length) prompt %= tree.prompts.length;
     head.hidden = foot.hidden = view.element.hidden = !tree;
     fill(promptSelect, tree?.prompts.map((text, i) => [String(i), text || `prompt ${i + 1}`]) ?? [], String(prompt));
     before.disabled = prompt === 0;
@@ -9436,7 +9441,8 @@ function runView(empty2, changed = () => {
     if (tree) {
       const most = strongest(tree, prompt);
       const coloured = tree.generations.some(({ advantage: advantage2 }) => advantage2.length > 0);
-      [low.textContent, high.textContent] = coloured ? [signed(-most), `${signed(most)} advantage`] : ["", "no advantages yet"];
+      [low.textContent, high.textContent] = coloured ? [signed(-most), signed(most)] : ["", ""];
+      word.textContent = coloured ? "advantage" : "no advantages yet";
       const { advantage } = themeOf(host);
       scale.style.backgroundImage = `linear-gradient(to right, ${[-1, -0.5, 0, 0.5, 1].map(advantage).join()})`;
       state.textContent = stateOf(known);
@@ -9455,6 +9461,7 @@ function runView(empty2, changed = () => {
   return {
     element: host,
     follower,
+    choosePrompt,
     destroy() {
       view.destroy();
       curves.destroy();
@@ -9524,6 +9531,7 @@ function trainWidget(node) {
 }
 function previewWidget(node) {
   const view = runView(PREVIEW);
+  const prompt = node.widgets?.find(({ name }) => name === "prompt");
   add(node, view, 320, [640, 620]);
   listen(node, view, () => {
   });
@@ -9537,6 +9545,7 @@ function previewWidget(node) {
     node.properties.treegrpo = { run: shown.run, tree: shown.tree };
     view.follower.refresh();
     open();
+    view.choosePrompt(Number(prompt?.value ?? 0));
   });
   node.onConfigure = after(node.onConfigure, open);
   node.hideOutputImages = true;
@@ -9572,10 +9581,433 @@ function listen(node, view, first) {
   });
 }
 function after(old, more) {
-  return function(...given) {
-    old?.apply(this, given);
-    more(...given);
+  return function(...given2) {
+    old?.apply(this, given2);
+    more(...given2);
   };
+}
+
+// src/runs_panel.ts
+import { api as api3 } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+var NO_TREES = { title: "No tree was kept", text: "The next iteration brings one." };
+function runsPanel() {
+  const list = element("div", { className: "list", role: "list" });
+  const note = element("p", { className: "problem", role: "alert", hidden: true });
+  const again = iconButton("↻", "Read the runs again", () => refresh());
+  const overview = element("div", { className: "overview" }, element("header", {}, element("h2", {}, "Runs"), again), note, list);
+  const host = element("div", { className: "treegrpo runs" }, overview);
+  let opened = null;
+  async function load() {
+    try {
+      const { runs } = await readRuns();
+      say("");
+      list.replaceChildren(...runs.length ? runs.map((run) => item(run, () => open(run.run))) : [nothing2()]);
+    } catch (error) {
+      say(messageOf(error));
+    }
+  }
+  function say(text) {
+    note.textContent = text;
+    note.hidden = !text;
+  }
+  function open(run) {
+    close();
+    const about = element("div", { className: "about" });
+    const view = runView(NO_TREES, ({ facts }) => about.replaceChildren(...facts ? [aboutRun(facts)] : []));
+    const back = element("button", { type: "button", onclick: close }, "‹ Runs");
+    const page = element("div", { className: "opened" }, element("header", {}, back, element("h2", {}, run)), view.element, about);
+    opened = { view, element: page };
+    overview.hidden = true;
+    host.append(page);
+    view.follower.open(run);
+  }
+  function close() {
+    opened?.view.destroy();
+    opened?.element.remove();
+    opened = null;
+    overview.hidden = false;
+    void load();
+  }
+  function refresh() {
+    if (opened) opened.view.follower.refresh();
+    else void load();
+  }
+  function news(event) {
+    const { detail } = event;
+    if (opened) opened.view.follower.news(detail);
+    else if (detail.complete) void load();
+  }
+  api3.addEventListener("treegrpo.tree", news);
+  api3.addEventListener("reconnected", refresh);
+  window.addEventListener("focus", refresh);
+  void load();
+  return {
+    element: host,
+    destroy() {
+      api3.removeEventListener("treegrpo.tree", news);
+      api3.removeEventListener("reconnected", refresh);
+      window.removeEventListener("focus", refresh);
+      opened?.view.destroy();
+    }
+  };
+}
+function nothing2() {
+  return element(
+    "div",
+    { className: "blank" },
+    element("strong", {}, "No runs yet"),
+    element("span", {}, "Queue a workflow with a Train node; its run appears here and stays.")
+  );
+}
+function item(summary, onclick) {
+  const { run, model, method, done, iterations, running, problem } = summary;
+  const picture = thumbnail(summary);
+  const text = element(
+    "span",
+    { className: "text" },
+    element("strong", {}, run),
+    element("span", { className: "quiet" }, [method, model].filter(Boolean).join(" · ")),
+    ...rewardLines(summary),
+    element("span", { className: running ? "running" : "quiet" }, `${running ? "Running, " : ""}${done} of ${iterations} iterations`),
+    problem ? element("span", { className: "wrong" }, problem) : null
+  );
+  return element("div", { role: "listitem" }, element("button", { type: "button", className: "item", onclick }, picture, text));
+}
+function thumbnail({ thumbnail: thumbnail2, changed }) {
+  const none2 = () => element("span", { className: "gone", "aria-hidden": "true" }, "×");
+  if (!thumbnail2) return none2();
+  const image = element("img", { src: fileUrl(thumbnail2, Math.round(changed)), alt: "" });
+  image.onerror = () => image.replaceWith(none2());
+  return image;
+}
+function rewardLines({ before, after: after2 }) {
+  return Object.keys(after2).map((name) => {
+    const [from, to] = [before[name] ?? null, after2[name]];
+    const value2 = (number3) => number3 === null ? "–" : plain(number3);
+    return element("span", { className: "reward" }, element("span", {}, name), element("b", {}, `${value2(from)} → ${value2(to)}`));
+  });
+}
+function aboutRun({ summary, folder, files }) {
+  const note = element("p", { className: "problem", role: "alert", hidden: true });
+  const button = (label, title, act) => element(
+    "button",
+    {
+      type: "button",
+      title,
+      disabled: !summary.resumable,
+      onclick: async () => {
+        note.hidden = true;
+        try {
+          await act();
+        } catch (error) {
+          note.textContent = messageOf(error);
+          note.hidden = false;
+        }
+      }
+    },
+    label
+  );
+  const resume = button("Resume", "Opens the workflow of this run beside yours, and runs it", async () => {
+    await openWorkflow(summary.run);
+    await app.queuePrompt(0);
+  });
+  resume.classList.add("main");
+  resume.disabled ||= summary.running;
+  const workflow = button("Open workflow", "Opens the workflow of this run beside yours", () => openWorkflow(summary.run));
+  const copy3 = element("button", { type: "button", onclick: () => void copied(folder, copy3) }, "Copy");
+  return element(
+    "div",
+    {},
+    element("div", { className: "actions" }, resume, workflow),
+    summary.resumable ? null : element("p", { className: "quiet" }, "This run did not keep its workflow, so it cannot be opened from here."),
+    note,
+    element("div", { className: "folder" }, element("code", {}, folder), copy3),
+    element("ul", { className: "files" }, ...files.map(fileLine))
+  );
+}
+async function openWorkflow(run) {
+  await app.loadGraphData(await readWorkflow(run), true, true, run);
+}
+async function copied(text, button) {
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Not allowed";
+  }
+  setTimeout(() => button.textContent = "Copy", 1500);
+}
+function fileLine({ picture, bytes }) {
+  const inside = picture.subfolder.split("/").slice(2).join("/");
+  const name = inside ? `${inside}/${picture.filename}` : picture.filename;
+  const link = element("a", { href: fileUrl(picture), target: "_blank", rel: "noopener" }, name);
+  return element("li", {}, link, element("span", { className: "quiet" }, sizeText(bytes)));
+}
+function sizeText(bytes) {
+  const units = ["B", "kB", "MB", "GB"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  return `${(bytes / 1e3 ** power).toFixed(power > 1 ? 1 : 0)} ${units[power]}`;
+}
+function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+// src/vote_panel.ts
+import { api as api4 } from "../../scripts/api.js";
+
+// src/votes.ts
+var STARS = 5;
+function noVotes(pictures) {
+  return Array.from({ length: pictures }, () => null);
+}
+function cast(how, votes, picture, vote) {
+  if (how === "rank") return placed(votes, picture, vote);
+  return votes.map((old, i) => i === picture ? old === vote ? null : vote : old);
+}
+function placed(votes, picture, place) {
+  const order = ranking(votes).filter((other) => other !== picture);
+  order.splice(Math.max(0, place - 1), 0, picture);
+  return fromRanking(order, votes.length);
+}
+function ranked(votes, picture) {
+  return votes[picture] === null ? placed(votes, picture, votes.length) : cleared("rank", votes, picture);
+}
+function cleared(how, votes, picture) {
+  if (how !== "rank") return votes.map((vote, i) => i === picture ? null : vote);
+  return fromRanking(
+    ranking(votes).filter((other) => other !== picture),
+    votes.length
+  );
+}
+function given(votes) {
+  return votes.filter((vote) => vote !== null).length;
+}
+function votesAfterKey(how, votes, picture, key) {
+  if (key === "0" || key === "Delete" || key === "Backspace") return cleared(how, votes, picture);
+  const digit = /^[1-9]$/.test(key) ? Number(key) : 0;
+  if (how === "stars") return digit >= 1 && digit <= STARS ? cast(how, votes, picture, digit) : null;
+  if (how === "thumbs") {
+    if (key === "u" || digit === 1) return cast(how, votes, picture, 1);
+    if (key === "d" || digit === 2) return cast(how, votes, picture, -1);
+    return null;
+  }
+  if (key === "Enter" || key === " ") return ranked(votes, picture);
+  return digit ? placed(votes, picture, digit) : null;
+}
+function voteText(how, vote) {
+  if (vote === null) return "no vote";
+  if (how === "stars") return vote === 1 ? "1 star" : `${vote} stars`;
+  if (how === "thumbs") return vote > 0 ? "thumb up" : "thumb down";
+  return `place ${vote}`;
+}
+function ranking(votes) {
+  const chosen = votes.flatMap((vote, i) => vote === null ? [] : [i]);
+  return chosen.sort((a, b) => votes[a] - votes[b]);
+}
+function fromRanking(order, pictures) {
+  const votes = noVotes(pictures);
+  order.forEach((picture, i) => votes[picture] = i + 1);
+  return votes;
+}
+
+// src/vote_panel.ts
+var HINTS = {
+  stars: "Arrows move, 1 to 5 give stars, 0 takes them back.",
+  thumbs: "Arrows move, U and D vote, 0 takes it back.",
+  rank: "Click the best first, then the next best. Arrows move, Enter gives the next place, 1 to 9 a place, 0 takes it back."
+};
+function votePanel() {
+  const dialog = element("dialog", { className: "treegrpo votes", "aria-label": "Vote on pictures" });
+  const reopen = element("button", { type: "button", className: "main", onclick: open });
+  const corner = element("div", { className: "treegrpo waiting", hidden: true }, reopen);
+  document.body.append(dialog, corner);
+  let ballots = [];
+  let ballot = null;
+  let votes = [];
+  let closed = false;
+  let sending = false;
+  let clock2 = 0;
+  let cells = [];
+  const title = element("h2");
+  const where = element("span", { className: "where" });
+  const time = element("span", { className: "time" });
+  const note = element("p", { className: "problem", role: "alert", hidden: true });
+  const grid2 = element("div", { className: "pictures", role: "group", "aria-label": "Pictures" });
+  const hint = element("p", { className: "hint" });
+  const skip = element("button", { type: "button", onclick: () => void send(null) }, "Skip");
+  const submit = element("button", { type: "button", className: "main", title: "Ctrl+Enter", onclick: () => void send(votes) }, "Submit");
+  dialog.append(
+    element("header", {}, title, where, time, iconButton("×", "Close; the prompts keep waiting", () => dialog.close())),
+    note,
+    grid2,
+    element("footer", {}, hint, skip, submit)
+  );
+  function open() {
+    closed = false;
+    refresh();
+  }
+  dialog.addEventListener("close", () => {
+    closed = ballots.length > 0;
+    say("");
+    refresh();
+  });
+  dialog.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if ((event.ctrlKey || event.metaKey) && event.key === "Enter") {
+      event.preventDefault();
+      if (!submit.disabled) void send(votes);
+      return;
+    }
+    const picture = cells.indexOf(event.target.closest(".picture"));
+    if (picture < 0 || !ballot || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target !== cells[picture] && (event.key === "Enter" || event.key === " ")) return;
+    const to = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() }[event.key];
+    const next = votesAfterKey(ballot.how, votes, picture, event.key.length === 1 ? event.key.toLowerCase() : event.key);
+    if (to !== void 0) focusOn(picture + to);
+    else if (next) change2(next);
+    else return;
+    event.preventDefault();
+  });
+  function columns() {
+    const top = cells[0]?.offsetTop;
+    const first = cells.findIndex((cell) => cell.offsetTop !== top);
+    return first < 1 ? cells.length : first;
+  }
+  function focusOn(picture) {
+    if (picture < 0 || picture >= cells.length) return;
+    cells.forEach((cell, i) => cell.tabIndex = i === picture ? 0 : -1);
+    cells[picture].focus();
+  }
+  function change2(next) {
+    votes = next;
+    showVotes();
+  }
+  function showVotes() {
+    if (!ballot) return;
+    const { how } = ballot;
+    cells.forEach((cell, i) => {
+      const vote = votes[i];
+      cell.classList.toggle("voted", vote !== null);
+      cell.classList.toggle("down", how === "thumbs" && vote === -1);
+      cell.setAttribute("aria-label", `Picture ${i + 1} of ${cells.length}, ${voteText(how, vote)}`);
+      const place = cell.querySelector(".place");
+      if (place) place.textContent = vote === null ? "" : String(vote);
+      for (const button of cell.querySelectorAll("button[value]")) {
+        const value2 = Number(button.value);
+        const on2 = vote !== null && (how === "stars" ? value2 <= vote : value2 === vote);
+        button.classList.toggle("on", on2);
+        button.setAttribute("aria-pressed", String(vote === value2));
+      }
+    });
+    submit.disabled = sending || given(votes) === 0;
+    skip.disabled = sending;
+  }
+  function refresh() {
+    const next = ballots[0] ?? null;
+    if (next?.id !== ballot?.id) {
+      ballot = next;
+      votes = noVotes(next?.pictures.length ?? 0);
+      build();
+    }
+    corner.hidden = !(closed && ballots.length);
+    reopen.textContent = ballots.length === 1 ? "1 prompt waits for your vote" : `${ballots.length} prompts wait for your vote`;
+    if (ballot && !closed && !dialog.open) {
+      dialog.showModal();
+      focusOn(0);
+    }
+    if (!ballot && dialog.open && note.hidden) dialog.close();
+    clearInterval(clock2);
+    tick();
+    if (dialog.open && ballot?.deadline) clock2 = window.setInterval(tick, 1e3);
+  }
+  function build() {
+    cells = ballot ? ballot.pictures.map((_2, i) => cellOf(ballot, i)) : [];
+    grid2.replaceChildren(...cells);
+    grid2.dataset.how = ballot?.how ?? "";
+    title.textContent = ballot?.prompt || (ballot ? "No prompt" : "Nothing is left to vote on");
+    where.textContent = ballot ? `${ballot.place} of ${ballot.of}` : "";
+    hint.textContent = ballot ? HINTS[ballot.how] : "";
+    skip.hidden = submit.hidden = !ballot;
+    showVotes();
+    if (dialog.open) focusOn(0);
+  }
+  function cellOf({ how, pictures }, i) {
+    const image = element("img", { src: fileUrl(pictures[i]), alt: "", draggable: false });
+    const cell = element("div", { className: "picture", tabIndex: i ? -1 : 0, role: "group" }, image);
+    image.onerror = () => image.replaceWith(element("div", { className: "gone" }, "This picture is gone."));
+    cell.addEventListener("focus", () => focusOn(i));
+    if (how === "rank") {
+      cell.append(element("span", { className: "place" }));
+      cell.addEventListener("click", () => change2(ranked(votes, i)));
+      return cell;
+    }
+    const vote = (value2, sign2, label) => element(
+      "button",
+      { type: "button", value: String(value2), tabIndex: -1, title: label, "aria-label": label, onclick: () => change2(cast(how, votes, i, value2)) },
+      sign2
+    );
+    const stars = Array.from({ length: STARS }, (_2, at) => vote(at + 1, "★", voteText(how, at + 1)));
+    const thumbs = [vote(1, "👍", voteText(how, 1)), vote(-1, "👎", voteText(how, -1))];
+    cell.append(element("div", { className: how }, ...how === "stars" ? stars : thumbs));
+    cell.addEventListener("click", () => focusOn(i));
+    return cell;
+  }
+  function tick() {
+    const left = ballot?.deadline ? Math.max(0, Math.round(ballot.deadline - Date.now() / 1e3)) : null;
+    time.textContent = left === null ? "" : `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")} left`;
+    time.classList.toggle("soon", left !== null && left < 30);
+  }
+  function say(text) {
+    note.textContent = text;
+    note.hidden = !text;
+  }
+  async function send(what) {
+    if (!ballot || sending) return;
+    const { id: id2 } = ballot;
+    sending = true;
+    showVotes();
+    try {
+      await castVote(id2, { votes: what });
+      say("");
+      ballots = ballots.filter((other) => other.id !== id2);
+    } catch (error) {
+      say(error instanceof Error ? error.message : String(error));
+      if (error instanceof Problem && error.status === 404) ballots = ballots.filter((other) => other.id !== id2);
+    }
+    sending = false;
+    showVotes();
+    refresh();
+    void load();
+  }
+  let loading = false;
+  let again = false;
+  async function load() {
+    if (loading) {
+      again = true;
+      return;
+    }
+    loading = true;
+    again = false;
+    try {
+      const before = ballot?.id;
+      const fresh = (await readBallots()).ballots;
+      if (fresh.length > ballots.length && !ballots.length) {
+        closed = false;
+        say("");
+      } else if (!sending && before && dialog.open && !fresh.some(({ id: id2 }) => id2 === before) && ballots.some(({ id: id2 }) => id2 === before))
+        say("That prompt was answered elsewhere, or its time was up.");
+      ballots = fresh;
+      refresh();
+    } catch (error) {
+      if (dialog.open) say(error instanceof Error ? error.message : String(error));
+    }
+    loading = false;
+    if (again) void load();
+  }
+  api4.addEventListener("treegrpo.ballots", () => void load());
+  api4.addEventListener("reconnected", () => void load());
+  void load();
 }
 
 // src/treegrpo.ts
@@ -9583,7 +10015,30 @@ var style = document.createElement("link");
 style.rel = "stylesheet";
 style.href = new URL("treegrpo.css", import.meta.url).href;
 document.head.append(style);
-app.registerExtension({
+var panel = null;
+app2.registerExtension({
   name: "treegrpo",
-  nodeCreated: addTreeWidget
+  nodeCreated: addTreeWidget,
+  setup() {
+    votePanel();
+    app2.extensionManager.registerSidebarTab({
+      id: "treegrpo-runs",
+      icon: "pi pi-sitemap",
+      title: "TreeGRPO",
+      tooltip: "TreeGRPO: runs",
+      type: "custom",
+      // ComfyUI renders again whenever it likes, into the same element.
+      render(element2) {
+        if (panel?.element.parentElement === element2) return;
+        panel?.destroy();
+        panel = runsPanel();
+        element2.style.height = "100%";
+        element2.replaceChildren(panel.element);
+      },
+      destroy() {
+        panel?.destroy();
+        panel = null;
+      }
+    });
+  }
 });

@@ -35,6 +35,7 @@ function trainWidget(node: GraphNode): void {
 
 function previewWidget(node: GraphNode): void {
   const view = runView(PREVIEW);
+  const prompt = node.widgets?.find(({ name }) => name === "prompt");
   add(node, view, 320, [640, 620]);
   listen(node, view, () => {});
   const open = () => {
@@ -48,6 +49,7 @@ function previewWidget(node: GraphNode): void {
     node.properties.treegrpo = { run: shown.run, tree: shown.tree };
     view.follower.refresh();
     open();
+    view.choosePrompt(Number(prompt?.value ?? 0));
   });
   node.onConfigure = after(node.onConfigure, open);
   // The node's pictures are for those who have no widget; here they would stand below it a second time.

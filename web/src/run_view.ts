@@ -9,6 +9,8 @@ import { treeView } from "./tree_view";
 export interface RunView {
   element: HTMLElement;
   follower: Follower;
+  /** Counted from 0, and over again beyond the last. */
+  choosePrompt(prompt: number): void;
   destroy(): void;
 }
 
@@ -43,7 +45,8 @@ export function runView(empty: { title: string; text: string }, changed: (known:
   const legend = element("div", { className: "legend", title: "Colour of an edge: what came of this decision" });
   const [low, high] = [element("span"), element("span")];
   const scale = element("i");
-  legend.append(low, scale, high);
+  const word = element("em", {}, "advantage");
+  legend.append(low, scale, high, word);
   const state = element("span", { className: "state" });
   const foot = element("footer", {}, legend, state, iconButton("\u2922", "Show the whole tree (0)", view.fit));
   const note = element("p", { className: "problem", role: "alert", hidden: true });
@@ -58,8 +61,6 @@ export function runView(empty: { title: string; text: string }, changed: (known:
   const host = element("div", { className: "treegrpo run" }, trees, curves.element);
 
   function choosePrompt(wanted: number): void {
-    const prompts = known?.tree?.prompts.length ?? 0;
-    if (wanted < 0 || wanted >= prompts) return;
     prompt = wanted;
     refresh();
   }
@@ -67,7 +68,7 @@ export function runView(empty: { title: string; text: string }, changed: (known:
   function refresh(): void {
     if (!known) return;
     const { tree, facts, at } = known;
-    if (tree && prompt >= tree.prompts.length) prompt = 0;
+    if (tree?.prompts.length) prompt %= tree.prompts.length;
     head.hidden = foot.hidden = view.element.hidden = !tree;
     fill(promptSelect, tree?.prompts.map((text, i) => [String(i), text || `prompt ${i + 1}`]) ?? [], String(prompt));
     before.disabled = prompt === 0;
@@ -83,7 +84,8 @@ export function runView(empty: { title: string; text: string }, changed: (known:
     if (tree) {
       const most = strongest(tree, prompt);
       const coloured = tree.generations.some(({ advantage }) => advantage.length > 0);
-      [low.textContent, high.textContent] = coloured ? [signed(-most), `${signed(most)} advantage`] : ["", "no advantages yet"];
+      [low.textContent, high.textContent] = coloured ? [signed(-most), signed(most)] : ["", ""];
+      word.textContent = coloured ? "advantage" : "no advantages yet";
       const { advantage } = themeOf(host);
       scale.style.backgroundImage = `linear-gradient(to right, ${[-1, -0.5, 0, 0.5, 1].map(advantage).join()})`;
       state.textContent = stateOf(known);
@@ -105,6 +107,7 @@ export function runView(empty: { title: string; text: string }, changed: (known:
   return {
     element: host,
     follower,
+    choosePrompt,
     destroy() {
       view.destroy();
       curves.destroy();

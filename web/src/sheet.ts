@@ -3,7 +3,7 @@ import type { Sheet } from "./schema";
 import { fileUrl } from "./server";
 
 export interface SheetLoader {
-  picture: ImageBitmap | null;
+  picture: HTMLImageElement | null;
   missing: boolean;
   load(sheet: Sheet | null): void;
 }
@@ -23,23 +23,19 @@ export function sheetLoader(changed: () => void): SheetLoader {
         loader.picture = null;
         return;
       }
-      void decoded(url).then((picture) => {
+      const picture = new Image();
+      const done = (there: boolean) => {
         if (url !== wanted) return;
-        loader.picture = picture;
-        loader.missing = picture === null;
+        loader.picture = there ? picture : null;
+        loader.missing = !there;
         changed();
-      });
+      };
+      picture.src = url;
+      picture.decode().then(
+        () => done(true),
+        () => done(false),
+      );
     },
   };
   return loader;
-}
-
-/** As pixels, since a browser may decode a large file anew for every tile that it draws. */
-async function decoded(url: string): Promise<ImageBitmap | null> {
-  const image = new Image();
-  image.src = url;
-  return image.decode().then(
-    () => createImageBitmap(image),
-    () => null,
-  );
 }

@@ -2,13 +2,39 @@
 import "./treegrpo.css";
 import { app } from "comfyui/app";
 import { addTreeWidget } from "./node_widgets";
+import { runsPanel, type RunsPanel } from "./runs_panel";
+import { votePanel } from "./vote_panel";
 
 const style = document.createElement("link");
 style.rel = "stylesheet";
 style.href = new URL("treegrpo.css", import.meta.url).href;
 document.head.append(style);
 
+let panel: RunsPanel | null = null;
+
 app.registerExtension({
   name: "treegrpo",
   nodeCreated: addTreeWidget,
+  setup() {
+    votePanel();
+    app.extensionManager.registerSidebarTab({
+      id: "treegrpo-runs",
+      icon: "pi pi-sitemap",
+      title: "TreeGRPO",
+      tooltip: "TreeGRPO: runs",
+      type: "custom",
+      // ComfyUI renders again whenever it likes, into the same element.
+      render(element) {
+        if (panel?.element.parentElement === element) return;
+        panel?.destroy();
+        panel = runsPanel();
+        element.style.height = "100%";
+        element.replaceChildren(panel.element);
+      },
+      destroy() {
+        panel?.destroy();
+        panel = null;
+      },
+    });
+  },
 });
