@@ -8,13 +8,13 @@ COMFYUI_BIN := $(COMFYUI_VENV)/bin
 MAKEFLAGS += --jobs=2
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-library test-comfyui comfyui bundled-model clean
+.PHONY: demo test test-library test-comfyui test-browser test-web comfyui bundled-model clean
 
 demo: $(VENV)/headless.stamp
 	$(BIN)/treegrpo demo
 
-# The two halves run beside each other, on one core each: the models of the tests are too small to use two.
-test: test-library test-comfyui
+# Two of them run beside each other, on one core each: the models of the tests are too small to use two.
+test: test-library test-comfyui test-browser test-web
 
 test-library: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -24,6 +24,14 @@ test-library: $(VENV)/test.stamp
 
 test-comfyui: $(COMFYUI_VENV)/test.stamp
 	OMP_NUM_THREADS=1 $(COMFYUI_BIN)/python -m pytest tests/comfyui
+
+# Finds a Chromium or installs one; without any, the tests are skipped, each by its name, and one fails. What the pages
+# looked like is in build/screenshots.
+test-browser: $(COMFYUI_VENV)/test.stamp
+	OMP_NUM_THREADS=1 $(COMFYUI_BIN)/python -m pytest -rs --no-fold-skipped tests/browser
+
+test-web: web/node_modules/install.stamp
+	npm --prefix web test
 
 comfyui: $(COMFYUI_VENV)/comfyui.stamp
 	$(COMFYUI_BIN)/python -m comfyui.serve
@@ -54,8 +62,12 @@ $(COMFYUI_VENV)/comfyui.stamp: requirements.txt constraints.txt $(addprefix comf
 
 # After the other environment, not beside it: both write this project's metadata into its folder.
 $(COMFYUI_VENV)/test.stamp: $(COMFYUI_VENV)/comfyui.stamp $(VENV)/test.stamp
-	$(COMFYUI_BIN)/python $(PIP) --editable '.[headless,test]'
+	$(COMFYUI_BIN)/python $(PIP) --editable '.[headless,test,browser]'
+	touch $@
+
+web/node_modules/install.stamp: web/package-lock.json
+	npm --prefix web ci --silent --no-audit --no-fund
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(COMFYUI_VENV) build
+	rm -rf $(VENV) $(COMFYUI_VENV) build web/node_modules

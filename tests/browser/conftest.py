@@ -1,0 +1,100 @@
+"""A browser on a real ComfyUI server. Every test has a page of its own in it; server and browser are shared.
+
+A test picks ComfyUI's settings with `parametrize("settings", ...)`; looks.py has the usual choices. What the page
+looked like at the end is kept in build/screenshots.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from comfyui.serve import REPOSITORY
+from tests.comfyui.server import Server
+
+from .chromium import BrowserError, find
+from .comfy_page import NO_FIRST_WORKFLOW, open_tab
+from .looks import DEFAULTS
+
+SCREENSHOTS = REPOSITORY / "build" / "screenshots"
+# No proxy, whatever the environment names, and nothing but this machine can be reached.
+ARGUMENTS = ["--disable-gpu", "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+SIZE = {"width": 1600, "height": 1000}
+
+
+@pytest.fixture(scope="session")
+def found() -> Path | BrowserError:
+    """The browser's executable, or why there is none."""
+    try:
+        return find()
+    except BrowserError as error:
+        return error
+
+
+@pytest.fixture(scope="session")
+def browser(found: Path | BrowserError) -> Iterator[Browser]:
+    """Without one, the tests that need it are skipped, and `test_a_browser_was_found` fails."""
+    if isinstance(found, BrowserError):
+        pytest.skip(str(found))
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=found, args=ARGUMENTS) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """ComfyUI with this repository as a custom node; the tests of a session share it, its cache and its folders."""
+    with Server(tmp_path_factory.mktemp("comfyui")) as running:
+        yield running
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """ComfyUI's settings that differ from DEFAULTS."""
+    return {}
+
+
+@pytest.fixture
+def complaints() -> Iterator[list[str]]:
+    """What goes wrong with this extension in the browser, which fails a test that does not clear it."""
+    heard: list[str] = []
+    yield heard
+    assert not heard
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """The test's own name, fit for files and runs."""
+    return re.sub(r"\W+", "_", request.node.name).strip("_")
+
+
+@pytest.fixture
+def context(
+    browser: Browser, server: Server, settings: dict[str, Any], complaints: list[str], name: str
+) -> Iterator[BrowserContext]:
+    """What the tabs of one person share."""
+    server.post("/settings", DEFAULTS | settings)
+
+    def hear(kind: str, text: str, source: str) -> None:
+        # A 404 of this extension's routes is an answer: there is no such run yet.
+        if "treegrpo" in text.lower() or "/extensions/treegrpo/" in source:
+            complaints.append(f"{kind}: {text} ({source})")
+
+    with browser.new_context(base_url=f"http://127.0.0.1:{server.port}", viewport=SIZE) as context:
+        context.add_init_script(NO_FIRST_WORKFLOW)
+        context.on("console", lambda said: said.type == "error" and hear("error", said.text, said.location["url"]))
+        context.on("weberror", lambda thrown: hear("thrown", thrown.error.message, thrown.error.stack or ""))
+        context.on("response", lambda answer: answer.status >= 500 and hear(str(answer.status), answer.url, ""))
+        yield context
+        for number, page in enumerate(context.pages, 1):
+            page.screenshot(path=SCREENSHOTS / f"{name}{'' if number == 1 else f'_{number}'}.png")
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """ComfyUI's page, ready and empty. See comfy_page for what to do with it."""
+    return open_tab(context)
