@@ -18,9 +18,7 @@ def foundation(**policy: Any) -> Graph:
     settings = {"rank": 4, "alpha": 4.0, "targets": "attention", "continue_from": "none", "seed": 0, **policy}
     return {
         "model": node("TreeGRPO_DemoModel"),
-        "prompts": node(
-            "TreeGRPO_Prompts", clip=["model", 1], text="bear\nfrog\nbell", file="none", negative=""
-        ),
+        "prompts": node("TreeGRPO_Prompts", clip=["model", 1], text="bear\nfrog\nbell", file="none", negative=""),
         "policy": node(
             "TreeGRPO_LoraPolicy", model=["model", 0], kind="LoRA", gradient_checkpointing=False, **settings
         ),
