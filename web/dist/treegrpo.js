@@ -6239,7 +6239,7 @@ function signed(value2, digits = 2) {
 }
 
 // src/curves_view.ts
-var HEIGHT2 = 132;
+var HEIGHT2 = 116;
 function curvesView() {
   const host = element("div", { className: "curves", hidden: true });
   let plots = [];
@@ -6284,7 +6284,7 @@ function curvesView() {
   };
 }
 function data({ iteration }, { mean, low, high, heldout }) {
-  return [iteration, mean, high, low, heldout ?? iteration.map(() => null)];
+  return [iteration.map((n) => n + 1), mean, high, low, heldout ?? iteration.map(() => null)];
 }
 function plot(host, line) {
   const { accent, muted, line: grid2 } = themeOf(host);
@@ -8606,7 +8606,10 @@ function kept(view, width, height) {
 var AXIS2 = 40;
 var MERGE = 3;
 var SMALLEST_PICTURE = 9;
+var SMALLEST_TEXT = 8.5;
 var LARGEST_PICTURE = 84;
+var FILL = 0.88;
+var ZIGZAG = 34;
 var WIDEST_EDGE = 16;
 function drawTree(context, scene) {
   const { width, height, layout: layout2, tree } = scene;
@@ -8620,14 +8623,30 @@ function drawTree(context, scene) {
 }
 function pictureSize({ tree, layout: layout2, view }, generation) {
   const shape = tree.sheet ? tree.sheet.height / tree.sheet.width : 1;
-  const { x, noise, counts, top, bottom } = layout2;
+  const { x, noise } = layout2;
   const gaps2 = [x[generation] - (x[generation - 1] ?? noise), (x[generation + 1] ?? Infinity) - x[generation]];
+  const rows = rowHeight(layout2, view, generation);
   const wide = Math.min(0.62 * Math.min(...gaps2), LARGEST_PICTURE) * stretch(view.k);
-  const high = 0.88 * view.k * (bottom - top) / counts[generation];
+  const high = areLeaves(layout2, generation) ? Math.max(FILL * rows, Math.min(2 * FILL * rows, ZIGZAG)) : FILL * rows;
   const width = Math.min(wide, high / shape);
   return [width, width * shape];
 }
-function centre({ layout: layout2, view, grown }, { generation, index }) {
+function zigzag(scene, generation) {
+  const { layout: layout2, view, scale } = scene;
+  if (!areLeaves(layout2, generation)) return 0;
+  const [width, height] = pictureSize(scene, generation);
+  if (height * scale < SMALLEST_PICTURE) return 0;
+  const crowded = height / rowHeight(layout2, view, generation) - FILL;
+  return Math.min(1, Math.max(0, crowded / 0.2)) * (width + 4);
+}
+function areLeaves({ steps, levels }, generation) {
+  return steps[generation] === levels.length - 1;
+}
+function rowHeight({ top, bottom, counts }, view, generation) {
+  return view.k * (bottom - top) / counts[generation];
+}
+function centre(scene, { generation, index }) {
+  const { layout: layout2, view, grown } = scene;
   const { counts, x, noise } = layout2;
   const arrived = grown[generation] ?? 1;
   let at = x[generation];
@@ -8637,7 +8656,8 @@ function centre({ layout: layout2, view, grown }, { generation, index }) {
     at = mix(x[generation - 1] ?? noise, at, arrived);
     y = mix(before, y, arrived);
   }
-  return toScreen(view, at, y);
+  const [screenX, screenY] = toScreen(view, at, y);
+  return [index % 2 ? screenX : screenX - zigzag(scene, generation), screenY];
 }
 function mix(from, to, part) {
   return from + (to - from) * part;
@@ -8692,13 +8712,14 @@ function edges(scene, generation) {
   const { tree, prompt, layout: layout2, view, path, grown } = scene;
   const { count, advantage, share } = tree.generations[generation];
   const before = tree.generations[generation - 1].count;
-  const rows = view.k * (layout2.bottom - layout2.top) / count;
+  const rows = rowHeight(layout2, view, generation);
   const stride = Math.max(1, Math.floor(MERGE / rows));
   const chosen = path[generation]?.index ?? -1;
   const found = [];
   const arrived = grown[generation] ?? 1;
   const [x0] = toScreen(view, layout2.x[generation - 1], 0);
   const [x1] = toScreen(view, mix(layout2.x[generation - 1], layout2.x[generation], arrived), 0);
+  const aside = zigzag(scene, generation);
   for (let first = 0; first < count; first += stride) {
     const after2 = Math.min(count, first + stride);
     let whole = 0;
@@ -8715,7 +8736,7 @@ function edges(scene, generation) {
     found.push({
       x0,
       y0,
-      x1,
+      x1: index % 2 ? x1 : x1 - aside,
       y1: mix(y0, y1, arrived),
       width: edgeWidth(whole, view),
       advantage: whole > 0 ? credit / whole : 0,
@@ -8738,20 +8759,20 @@ function drawNodes(context, scene, generation) {
   const { tree, layout: layout2, view, height, grown } = scene;
   const { count, step } = tree.generations[generation];
   const [width, high] = pictureSize(scene, generation);
-  const rows = view.k * (layout2.bottom - layout2.top) / count;
+  const rows = rowHeight(layout2, view, generation);
   const [at] = toScreen(view, layout2.x[generation], 0);
   if (at < -100 || at > scene.width + 100) return;
   context.globalAlpha = grown[generation] ?? 1;
-  if (high < SMALLEST_PICTURE) {
+  if (high * scene.scale < SMALLEST_PICTURE) {
     drawBlocks(context, scene, generation, tree.generations[generation], rows);
   } else {
-    const first = Math.max(0, Math.floor((-view.y / view.k - layout2.top) / (rows / view.k) - 1));
+    const first = Math.max(0, Math.floor((-view.y / view.k - layout2.top) / (rows / view.k) - 2));
     for (let index = first; index < count; index++) {
       const [x, y] = centre(scene, { generation, index });
       if (y + high / 2 < 0) continue;
       if (y - high / 2 > height) break;
       drawPicture(context, scene, { generation, index }, x, y, width, high);
-      if (step === tree.sigmas.length - 1) drawRewards(context, scene, { generation, index }, x + width / 2 + 7, y, rows);
+      if (step === tree.sigmas.length - 1) drawRewards(context, scene, { generation, index }, at + width / 2 + 7, y, rows);
     }
   }
   context.globalAlpha = 1;
@@ -8774,13 +8795,14 @@ function drawBlocks(context, scene, generation, nodes, rows) {
     context.fillRect(x - wide / 2, y - rows / 2, wide, Math.max(1, side * (rows > 3 ? 0.85 : 1)));
   }
 }
-function drawPicture(context, { tree, prompt, sheet, theme, path }, place, x, y, width, height) {
+function drawPicture(context, { tree, prompt, sheet, theme, path, marked }, place, x, y, width, height) {
   const left = x - width / 2;
   const top = y - height / 2;
   const tile2 = tileOf(tree, prompt, place);
   const round3 = width < 40 ? 0 : 6;
   const alpha = context.globalAlpha;
-  const aside = path.length > 0 && path[place.generation]?.index !== place.index;
+  const chosen = [...path, ...marked].some(({ generation, index }) => generation === place.generation && index === place.index);
+  const aside = path.length > 0 && !chosen;
   context.save();
   context.beginPath();
   context.roundRect(left, top, width, height, round3);
@@ -8813,12 +8835,14 @@ function drawAbsence(context, theme, x, y, size) {
   context.lineTo(x - size, y + size);
   context.stroke();
 }
-function drawRewards(context, { tree, prompt, theme, path }, place, x, y, rows) {
-  if (rows < 10) return;
+function drawRewards(context, scene, place, x, y, rows) {
+  const { tree, prompt, theme, path, scale } = scene;
+  const size = Math.min(11, 0.85 * rows);
+  if (size * scale < SMALLEST_TEXT) return;
   const values = factsOf(tree, prompt, place).rewards.map(([, value2]) => value2 === null ? "–" : plain(value2));
   if (!values.length) return;
   const chosen = path[place.generation]?.index === place.index;
-  context.font = font2(rows < 13 ? 9.5 : 11, chosen);
+  context.font = font2(size, chosen);
   context.fillStyle = chosen || !path.length ? theme.ink : theme.muted;
   context.textAlign = "left";
   context.textBaseline = "middle";
@@ -8953,7 +8977,7 @@ function tile(scene, place, side) {
   if (context) {
     context.imageSmoothingQuality = "high";
     context.scale(sharp, sharp);
-    drawPicture(context, { ...scene, path: [] }, place, width / 2, height / 2, width, height);
+    drawPicture(context, { ...scene, path: [], marked: [] }, place, width / 2, height / 2, width, height);
   }
   return canvas;
 }
@@ -9129,7 +9153,8 @@ function treeView(said) {
       scene = null;
       return;
     }
-    const pixels = Math.min(3, Math.ceil(2 * (devicePixelRatio || 1) * scaleOfPage()) / 2);
+    const scale = scaleOfPage();
+    const pixels = Math.min(3, Math.ceil(2 * (devicePixelRatio || 1) * scale) / 2);
     if (canvas.width !== Math.round(width * pixels) || canvas.height !== Math.round(height * pixels)) {
       canvas.width = Math.round(width * pixels);
       canvas.height = Math.round(height * pixels);
@@ -9146,6 +9171,7 @@ function treeView(said) {
       view,
       width,
       height,
+      scale,
       theme: themeOf(canvas),
       sheet: sheet.picture,
       strongest: strongest(tree, prompt),
@@ -9203,6 +9229,7 @@ function treeView(said) {
     point(nodeAt(...at), at);
   });
   canvas.addEventListener("pointerleave", () => point(null, [0, 0]));
+  canvas.addEventListener("pointerenter", changed);
   canvas.addEventListener("click", (event) => {
     const place = nodeAt(...local2(event));
     canvas.focus({ preventScroll: true });
@@ -9217,14 +9244,18 @@ function treeView(said) {
   function nodeAt(x, y) {
     if (!tree || !scene || y > scene.height - AXIS2) return null;
     for (let generation = tree.generations.length - 1; generation >= 0; generation--) {
-      const { count, step } = tree.generations[generation];
+      const { count } = tree.generations[generation];
       const [width, height] = pictureSize(scene, generation);
-      const index = indexAt(scene.layout, count, toLayout(view, x, y)[1]);
-      const [atX, atY] = centre(scene, { generation, index });
-      const reach = Math.max(8, width / 2 + 2);
-      const label = step === tree.sigmas.length - 1 ? 44 : 0;
-      if (x >= atX - reach && x <= atX + reach + label && Math.abs(y - atY) <= Math.max(8, height / 2 + 3))
-        return { generation, index };
+      const row = indexAt(scene.layout, count, toLayout(view, x, y)[1]);
+      for (const index of [row, row - 1, row + 1]) {
+        if (index < 0 || index >= count) continue;
+        const [atX, atY] = centre(scene, { generation, index });
+        if (Math.abs(x - atX) <= Math.max(8, width / 2 + 2) && Math.abs(y - atY) <= Math.max(8, height / 2 + 2))
+          return { generation, index };
+      }
+      const [edge] = toScreen(view, scene.layout.x[generation], 0);
+      const beside = x > edge + width / 2 && x < edge + width / 2 + 50;
+      if (beside && isLeaf({ generation, index: row })) return { generation, index: row };
     }
     return null;
   }
@@ -9434,7 +9465,7 @@ function runView(empty2, changed = () => {
     const live = facts === null || facts.live || at === "live";
     fill(
       treeSelect,
-      [...live ? [["live", "Latest"]] : [], ...[...kept2].reverse().map((n) => [String(n), `Iteration ${n}`])],
+      [...live ? [["live", "Latest"]] : [], ...[...kept2].reverse().map((n) => [String(n), `Iteration ${n + 1}`])],
       String(at)
     );
     treeSelect.hidden = kept2.length === 0;
@@ -9471,7 +9502,7 @@ function runView(empty2, changed = () => {
 function stateOf({ tree, facts, at }) {
   if (!tree) return "";
   const of = facts && facts.summary.iterations ? ` of ${facts.summary.iterations}` : "";
-  const iteration = facts ? `iteration ${tree.iteration}${of}` : "";
+  const iteration = facts ? `iteration ${tree.iteration + 1}${of}` : "";
   if (tree.complete || at !== "live") return iteration;
   const steps = tree.sigmas.length - 1;
   const doing = tree.step < steps ? `growing, step ${tree.step} of ${steps}` : "scoring";
@@ -9511,13 +9542,14 @@ var TRAIN = {
   title: "Nothing has grown yet",
   text: "Press Run: the tree of every iteration grows here, and below it you see what the rewards do."
 };
+var MARGIN = 10;
 function addTreeWidget(node) {
   if (node.comfyClass === "TreeGRPO_Train") trainWidget(node);
   if (node.comfyClass === "TreeGRPO_PreviewTree") previewWidget(node);
 }
 function trainWidget(node) {
   const view = runView(TRAIN);
-  add(node, view, 380, [520, 980]);
+  add(node, view, 480, [520, 1080]);
   const name = node.widgets?.find(({ name: name2 }) => name2 === "run");
   const open = () => {
     if (typeof name?.value === "string" && name.value) view.follower.open(name.value);
@@ -9532,7 +9564,7 @@ function trainWidget(node) {
 function previewWidget(node) {
   const view = runView(PREVIEW);
   const prompt = node.widgets?.find(({ name }) => name === "prompt");
-  add(node, view, 320, [640, 620]);
+  add(node, view, 360, [640, 640]);
   listen(node, view, () => {
   });
   const open = () => {
@@ -9553,11 +9585,12 @@ function previewWidget(node) {
   };
 }
 function add(node, view, height, size) {
-  view.element.style.setProperty("--comfy-widget-min-height", String(height));
+  view.element.style.minHeight = `${height}px`;
   const widget = node.addDOMWidget("tree", "treegrpo_tree", view.element, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => height,
+    margin: MARGIN,
+    getMinHeight: () => height + 2 * MARGIN,
     getValue: () => "",
     setValue: () => {
     }

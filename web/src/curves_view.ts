@@ -12,7 +12,7 @@ export interface CurvesView {
   destroy(): void;
 }
 
-const HEIGHT = 132;
+const HEIGHT = 116;
 
 export function curvesView(): CurvesView {
   const host = element("div", { className: "curves", hidden: true });
@@ -63,7 +63,7 @@ export function curvesView(): CurvesView {
 }
 
 function data({ iteration }: Curves, { mean, low, high, heldout }: Line): uPlot.AlignedData {
-  return [iteration, mean, high, low, heldout ?? iteration.map(() => null)];
+  return [iteration.map((n) => n + 1), mean, high, low, heldout ?? iteration.map(() => null)];
 }
 
 function plot(host: HTMLElement, line: Line): uPlot {
@@ -102,7 +102,7 @@ function plot(host: HTMLElement, line: Line): uPlot {
   return made;
 }
 
-/** The iteration under the pointer, or the last one. */
+/** The iteration under the pointer, or the last one. Like everywhere that people look, iterations count from 1. */
 function reading(plot: uPlot): string {
   const [iterations, means, highs, , heldouts] = plot.data;
   const i = plot.cursor.idx ?? iterations.length - 1;

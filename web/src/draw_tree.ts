@@ -12,6 +12,8 @@ export interface Scene {
   view: View;
   width: number;
   height: number;
+  /** How much larger than its own pixels it is seen. */
+  scale: number;
   theme: Theme;
   sheet: CanvasImageSource | null;
   strongest: number;
@@ -37,9 +39,14 @@ interface Edge {
 export const AXIS = 40;
 /** Edges that would lie closer than this are drawn as one; in pixels. */
 const MERGE = 3;
-/** Pictures smaller than this are drawn as blocks; in pixels. */
+/** Pictures that would be seen smaller than this are drawn as blocks, numbers left out; in pixels. */
 const SMALLEST_PICTURE = 9;
+const SMALLEST_TEXT = 8.5;
 const LARGEST_PICTURE = 84;
+/** The part of its row that a picture fills. */
+const FILL = 0.88;
+/** Leaves are crowded while their pictures are less high than this; in pixels. */
+const ZIGZAG = 34;
 const WIDEST_EDGE = 16;
 
 export function drawTree(context: CanvasRenderingContext2D, scene: Scene): void {
@@ -56,16 +63,36 @@ export function drawTree(context: CanvasRenderingContext2D, scene: Scene): void 
 /** Size of a picture of a generation on the screen. */
 export function pictureSize({ tree, layout, view }: Scene, generation: number): [width: number, height: number] {
   const shape = tree.sheet ? tree.sheet.height / tree.sheet.width : 1;
-  const { x, noise, counts, top, bottom } = layout;
+  const { x, noise } = layout;
   const gaps = [x[generation] - (x[generation - 1] ?? noise), (x[generation + 1] ?? Infinity) - x[generation]];
+  const rows = rowHeight(layout, view, generation);
   const wide = Math.min(0.62 * Math.min(...gaps), LARGEST_PICTURE) * stretch(view.k);
-  const high = (0.88 * view.k * (bottom - top)) / counts[generation];
+  const high = areLeaves(layout, generation) ? Math.max(FILL * rows, Math.min(2 * FILL * rows, ZIGZAG)) : FILL * rows;
   const width = Math.min(wide, high / shape);
   return [width, width * shape];
 }
 
+/** Leaves that are crowded stand in two columns, left and right in turn, and have twice the height: how far apart. */
+function zigzag(scene: Scene, generation: number): number {
+  const { layout, view, scale } = scene;
+  if (!areLeaves(layout, generation)) return 0;
+  const [width, height] = pictureSize(scene, generation);
+  if (height * scale < SMALLEST_PICTURE) return 0;
+  const crowded = height / rowHeight(layout, view, generation) - FILL;
+  return Math.min(1, Math.max(0, crowded / 0.2)) * (width + 4);
+}
+
+function areLeaves({ steps, levels }: Layout, generation: number): boolean {
+  return steps[generation] === levels.length - 1;
+}
+
+function rowHeight({ top, bottom, counts }: Layout, view: View, generation: number): number {
+  return (view.k * (bottom - top)) / counts[generation];
+}
+
 /** Centre of a node on the screen, on its way out of its parent while it is new. */
-export function centre({ layout, view, grown }: Scene, { generation, index }: Place): [x: number, y: number] {
+export function centre(scene: Scene, { generation, index }: Place): [x: number, y: number] {
+  const { layout, view, grown } = scene;
   const { counts, x, noise } = layout;
   const arrived = grown[generation] ?? 1;
   let at = x[generation];
@@ -75,7 +102,8 @@ export function centre({ layout, view, grown }: Scene, { generation, index }: Pl
     at = mix(x[generation - 1] ?? noise, at, arrived);
     y = mix(before, y, arrived);
   }
-  return toScreen(view, at, y);
+  const [screenX, screenY] = toScreen(view, at, y);
+  return [index % 2 ? screenX : screenX - zigzag(scene, generation), screenY];
 }
 
 function mix(from: number, to: number, part: number): number {
@@ -136,13 +164,14 @@ function edges(scene: Scene, generation: number): Edge[] {
   const { tree, prompt, layout, view, path, grown } = scene;
   const { count, advantage, share } = tree.generations[generation];
   const before = tree.generations[generation - 1].count;
-  const rows = (view.k * (layout.bottom - layout.top)) / count;
+  const rows = rowHeight(layout, view, generation);
   const stride = Math.max(1, Math.floor(MERGE / rows));
   const chosen = path[generation]?.index ?? -1;
   const found: Edge[] = [];
   const arrived = grown[generation] ?? 1;
   const [x0] = toScreen(view, layout.x[generation - 1], 0);
   const [x1] = toScreen(view, mix(layout.x[generation - 1], layout.x[generation], arrived), 0);
+  const aside = zigzag(scene, generation);
   for (let first = 0; first < count; first += stride) {
     const after = Math.min(count, first + stride);
     let whole = 0;
@@ -159,7 +188,7 @@ function edges(scene: Scene, generation: number): Edge[] {
     found.push({
       x0,
       y0,
-      x1,
+      x1: index % 2 ? x1 : x1 - aside,
       y1: mix(y0, y1, arrived),
       width: edgeWidth(whole, view),
       advantage: whole > 0 ? credit / whole : 0,
@@ -186,20 +215,20 @@ function drawNodes(context: CanvasRenderingContext2D, scene: Scene, generation: 
   const { tree, layout, view, height, grown } = scene;
   const { count, step } = tree.generations[generation];
   const [width, high] = pictureSize(scene, generation);
-  const rows = (view.k * (layout.bottom - layout.top)) / count;
+  const rows = rowHeight(layout, view, generation);
   const [at] = toScreen(view, layout.x[generation], 0);
   if (at < -100 || at > scene.width + 100) return;
   context.globalAlpha = grown[generation] ?? 1;
-  if (high < SMALLEST_PICTURE) {
+  if (high * scene.scale < SMALLEST_PICTURE) {
     drawBlocks(context, scene, generation, tree.generations[generation], rows);
   } else {
-    const first = Math.max(0, Math.floor((-view.y / view.k - layout.top) / (rows / view.k) - 1));
+    const first = Math.max(0, Math.floor((-view.y / view.k - layout.top) / (rows / view.k) - 2));
     for (let index = first; index < count; index++) {
       const [x, y] = centre(scene, { generation, index });
       if (y + high / 2 < 0) continue;
       if (y - high / 2 > height) break;
       drawPicture(context, scene, { generation, index }, x, y, width, high);
-      if (step === tree.sigmas.length - 1) drawRewards(context, scene, { generation, index }, x + width / 2 + 7, y, rows);
+      if (step === tree.sigmas.length - 1) drawRewards(context, scene, { generation, index }, at + width / 2 + 7, y, rows);
     }
   }
   context.globalAlpha = 1;
@@ -227,7 +256,7 @@ function drawBlocks(context: CanvasRenderingContext2D, scene: Scene, generation:
 
 export function drawPicture(
   context: CanvasRenderingContext2D,
-  { tree, prompt, sheet, theme, path }: Pick<Scene, "tree" | "prompt" | "sheet" | "theme" | "path">,
+  { tree, prompt, sheet, theme, path, marked }: Pick<Scene, "tree" | "prompt" | "sheet" | "theme" | "path" | "marked">,
   place: Place,
   x: number,
   y: number,
@@ -239,7 +268,8 @@ export function drawPicture(
   const tile = tileOf(tree, prompt, place);
   const round = width < 40 ? 0 : 6;
   const alpha = context.globalAlpha;
-  const aside = path.length > 0 && path[place.generation]?.index !== place.index;
+  const chosen = [...path, ...marked].some(({ generation, index }) => generation === place.generation && index === place.index);
+  const aside = path.length > 0 && !chosen;
   context.save();
   context.beginPath();
   context.roundRect(left, top, width, height, round);
@@ -275,12 +305,14 @@ function drawAbsence(context: CanvasRenderingContext2D, theme: Theme, x: number,
   context.stroke();
 }
 
-function drawRewards(context: CanvasRenderingContext2D, { tree, prompt, theme, path }: Scene, place: Place, x: number, y: number, rows: number): void {
-  if (rows < 10) return;
+function drawRewards(context: CanvasRenderingContext2D, scene: Scene, place: Place, x: number, y: number, rows: number): void {
+  const { tree, prompt, theme, path, scale } = scene;
+  const size = Math.min(11, 0.85 * rows);
+  if (size * scale < SMALLEST_TEXT) return;
   const values = factsOf(tree, prompt, place).rewards.map(([, value]) => (value === null ? "\u2013" : plain(value)));
   if (!values.length) return;
   const chosen = path[place.generation]?.index === place.index;
-  context.font = font(rows < 13 ? 9.5 : 11, chosen);
+  context.font = font(size, chosen);
   context.fillStyle = chosen || !path.length ? theme.ink : theme.muted;
   context.textAlign = "left";
   context.textBaseline = "middle";

@@ -13,6 +13,9 @@ const TRAIN = {
   text: "Press Run: the tree of every iteration grows here, and below it you see what the rewards do.",
 };
 
+/** What the classic canvas leaves free around the widget. */
+const MARGIN = 10;
+
 export function addTreeWidget(node: GraphNode): void {
   if (node.comfyClass === "TreeGRPO_Train") trainWidget(node);
   if (node.comfyClass === "TreeGRPO_PreviewTree") previewWidget(node);
@@ -20,7 +23,7 @@ export function addTreeWidget(node: GraphNode): void {
 
 function trainWidget(node: GraphNode): void {
   const view = runView(TRAIN);
-  add(node, view, 380, [520, 980]);
+  add(node, view, 480, [520, 1080]);
   const name = node.widgets?.find(({ name }) => name === "run");
   const open = () => {
     if (typeof name?.value === "string" && name.value) view.follower.open(name.value);
@@ -36,7 +39,7 @@ function trainWidget(node: GraphNode): void {
 function previewWidget(node: GraphNode): void {
   const view = runView(PREVIEW);
   const prompt = node.widgets?.find(({ name }) => name === "prompt");
-  add(node, view, 320, [640, 620]);
+  add(node, view, 360, [640, 640]);
   listen(node, view, () => {});
   const open = () => {
     const shown = node.properties.treegrpo as ShownTree | undefined;
@@ -58,11 +61,12 @@ function previewWidget(node: GraphNode): void {
 }
 
 function add(node: GraphNode, view: RunView, height: number, size: [number, number]): void {
-  view.element.style.setProperty("--comfy-widget-min-height", String(height));
+  view.element.style.minHeight = `${height}px`; // Nodes 2.0 goes by this, the classic canvas by getMinHeight
   const widget = node.addDOMWidget("tree", "treegrpo_tree", view.element, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => height,
+    margin: MARGIN,
+    getMinHeight: () => height + 2 * MARGIN,
     getValue: () => "",
     setValue: () => {},
   });

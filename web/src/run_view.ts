@@ -77,7 +77,7 @@ export function runView(empty: { title: string; text: string }, changed: (known:
     const live = facts === null || facts.live || at === "live";
     fill(
       treeSelect,
-      [...(live ? [["live", "Latest"] as const] : []), ...[...kept].reverse().map((n) => [String(n), `Iteration ${n}`] as const)],
+      [...(live ? [["live", "Latest"] as const] : []), ...[...kept].reverse().map((n) => [String(n), `Iteration ${n + 1}`] as const)],
       String(at),
     );
     treeSelect.hidden = kept.length === 0;
@@ -118,7 +118,7 @@ export function runView(empty: { title: string; text: string }, changed: (known:
 function stateOf({ tree, facts, at }: Known): string {
   if (!tree) return "";
   const of = facts && facts.summary.iterations ? ` of ${facts.summary.iterations}` : "";
-  const iteration = facts ? `iteration ${tree.iteration}${of}` : "";
+  const iteration = facts ? `iteration ${tree.iteration + 1}${of}` : ""; // people count from 1
   if (tree.complete || at !== "live") return iteration;
   const steps = tree.sigmas.length - 1;
   const doing = tree.step < steps ? `growing, step ${tree.step} of ${steps}` : "scoring";

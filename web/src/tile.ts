@@ -25,7 +25,7 @@ export function tile(scene: Pictured, place: Place, side: number): HTMLCanvasEle
   if (context) {
     context.imageSmoothingQuality = "high";
     context.scale(sharp, sharp);
-    drawPicture(context, { ...scene, path: [] }, place, width / 2, height / 2, width, height);
+    drawPicture(context, { ...scene, path: [], marked: [] }, place, width / 2, height / 2, width, height);
   }
   return canvas;
 }

@@ -105,7 +105,8 @@ export function treeView(said: (note: string) => void): TreeView {
       return;
     }
     // The node may be seen enlarged, so the pixels are those of the screen.
-    const pixels = Math.min(3, Math.ceil(2 * (devicePixelRatio || 1) * scaleOfPage()) / 2);
+    const scale = scaleOfPage();
+    const pixels = Math.min(3, Math.ceil(2 * (devicePixelRatio || 1) * scale) / 2);
     if (canvas.width !== Math.round(width * pixels) || canvas.height !== Math.round(height * pixels)) {
       canvas.width = Math.round(width * pixels);
       canvas.height = Math.round(height * pixels);
@@ -122,6 +123,7 @@ export function treeView(said: (note: string) => void): TreeView {
       view,
       width,
       height,
+      scale,
       theme: themeOf(canvas),
       sheet: sheet.picture,
       strongest: strongest(tree, prompt),
@@ -195,6 +197,7 @@ export function treeView(said: (note: string) => void): TreeView {
     point(nodeAt(...at), at);
   });
   canvas.addEventListener("pointerleave", () => point(null, [0, 0]));
+  canvas.addEventListener("pointerenter", changed); // the graph may have been zoomed meanwhile
   canvas.addEventListener("click", (event) => {
     const place = nodeAt(...local(event));
     canvas.focus({ preventScroll: true });
@@ -211,14 +214,19 @@ export function treeView(said: (note: string) => void): TreeView {
   function nodeAt(x: number, y: number): Place | null {
     if (!tree || !scene || y > scene.height - AXIS) return null;
     for (let generation = tree.generations.length - 1; generation >= 0; generation--) {
-      const { count, step } = tree.generations[generation];
+      const { count } = tree.generations[generation];
       const [width, height] = pictureSize(scene, generation);
-      const index = indexAt(scene.layout, count, toLayout(view, x, y)[1]);
-      const [atX, atY] = centre(scene, { generation, index });
-      const reach = Math.max(8, width / 2 + 2);
-      const label = step === tree.sigmas.length - 1 ? 44 : 0;
-      if (x >= atX - reach && x <= atX + reach + label && Math.abs(y - atY) <= Math.max(8, height / 2 + 3))
-        return { generation, index };
+      const row = indexAt(scene.layout, count, toLayout(view, x, y)[1]);
+      // Crowded leaves reach over into the rows beside theirs.
+      for (const index of [row, row - 1, row + 1]) {
+        if (index < 0 || index >= count) continue;
+        const [atX, atY] = centre(scene, { generation, index });
+        if (Math.abs(x - atX) <= Math.max(8, width / 2 + 2) && Math.abs(y - atY) <= Math.max(8, height / 2 + 2))
+          return { generation, index };
+      }
+      const [edge] = toScreen(view, scene.layout.x[generation], 0);
+      const beside = x > edge + width / 2 && x < edge + width / 2 + 50;
+      if (beside && isLeaf({ generation, index: row })) return { generation, index: row };
     }
     return null;
   }

@@ -64,15 +64,15 @@ test("Train shows the run of its name, follows what it trains, and forgets it wh
   const train = node("TreeGRPO_Train");
   addTreeWidget(train);
   await settle();
-  expect(state()).toBe("iteration 12 of 100");
+  expect(state()).toBe("iteration 13 of 100");
   const news = { node: "5", run: "other", iteration: 13, step: 0, index: 0, generation: null, sheet: null, complete: false };
   api.routes.set("/treegrpo/runs/other/trees/live", { ...growing(grownTree(), 1), iteration: 13 });
   api.tell("treegrpo.tree", { ...news, node: "7" });
   await settle();
-  expect(state()).toContain("iteration 12");
+  expect(state()).toContain("iteration 13");
   api.tell("treegrpo.tree", news);
   await settle();
-  expect(state()).toContain("iteration 13");
+  expect(state()).toContain("iteration 14");
   const before = api.asked.length;
   train.onRemoved!();
   api.tell("treegrpo.tree", { ...news, iteration: 14 });
@@ -114,5 +114,5 @@ test("after the connection was lost, everything is asked for again", async () =>
   api.routes.set("/treegrpo/runs/my taste/trees/live", { ...grownTree(), iteration: 20 });
   api.tell("reconnected");
   await settle();
-  expect(state()).toContain("iteration 20");
+  expect(state()).toContain("iteration 21");
 });

@@ -29,7 +29,7 @@ test("prompts and iterations can be chosen, whatever is in their names", async (
   await settle();
   const [prompt, iteration] = view.element.querySelectorAll("select");
   expect([...prompt.options].map(({ text }) => text)).toEqual(["<b>one</b>", "two", "prompt 3"]);
-  expect([...iteration.options].map(({ text }) => text)).toEqual(["Latest", "Iteration 10", "Iteration 5", "Iteration 0"]);
+  expect([...iteration.options].map(({ text }) => text)).toEqual(["Latest", "Iteration 11", "Iteration 6", "Iteration 1"]);
   part('[title="Next prompt"]').click();
   expect(prompt.selectedIndex).toBe(1);
   view.choosePrompt(5);
@@ -42,7 +42,7 @@ test("a growing tree says how far it is", async () => {
   api.routes.set("/treegrpo/runs/my taste/trees/live", growing(grownTree(), 2));
   view.follower.open("my taste");
   await settle();
-  expect(part(".state").textContent).toBe("iteration 12 of 100 \u00b7 growing, step 1 of 10");
+  expect(part(".state").textContent).toBe("iteration 13 of 100 \u00b7 growing, step 1 of 10");
   expect(part(".legend").textContent).toContain("no advantages yet");
 });
 

@@ -34,6 +34,8 @@ export function grownTree(branch = [3, 3, 3], prompts = ["a lighthouse at dusk",
     };
     walk(0, 0);
   }
+  const mean = advantages[last].reduce((a, b) => a + b, 0) / advantages[last].length;
+  for (const list of advantages) list.forEach((value, i) => (list[i] = value - mean));
   const generations = counts.map((count, g): Generation => ({
     step: g === last ? steps : g,
     count,
