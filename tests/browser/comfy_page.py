@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from playwright.sync_api import BrowserContext, ElementHandle, Page, expect
+from playwright.sync_api import BrowserContext, ElementHandle, Page, ViewportSize, expect
 
 from comfyui.serve import REPOSITORY
 from tests.comfyui.server import Server
 
 from .looks import NODES_2
 
+SIZE: ViewportSize = {"width": 1600, "height": 1000}
 # Without this the page opens with a workflow of ComfyUI's whose models are missing. A person's drafts come first.
 NO_FIRST_WORKFLOW = "localStorage.workflow ??= " + json.dumps(
     json.dumps({"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "groups": [], "version": 0.4})

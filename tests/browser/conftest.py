@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
 
 from comfyui.serve import REPOSITORY
 from tests.comfyui.server import Server
 
 from .chromium import BrowserError, find
-from .comfy_page import NO_FIRST_WORKFLOW, open_tab
+from .comfy_page import NO_FIRST_WORKFLOW, SIZE, open_tab
 from .looks import DEFAULTS
 
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"
 # No proxy, whatever the environment names, and nothing but this machine can be reached.
 ARGUMENTS = ["--disable-gpu", "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-SIZE = {"width": 1600, "height": 1000}
 
 
 @pytest.fixture(scope="session")
@@ -79,16 +78,24 @@ def context(
     """What the tabs of one person share."""
     server.post("/settings", DEFAULTS | settings)
 
-    def hear(kind: str, text: str, source: str) -> None:
+    def hear(text: str, source: str) -> None:
         # A 404 of this extension's routes is an answer: there is no such run yet.
         if "treegrpo" in text.lower() or "/extensions/treegrpo/" in source:
-            complaints.append(f"{kind}: {text} ({source})")
+            complaints.append(f"{text} ({source})")
+
+    def read(said: ConsoleMessage) -> None:
+        if said.type == "error":
+            hear(said.text, said.location["url"])
+
+    def check(answer: Response) -> None:
+        if answer.status >= 500:
+            hear(f"{answer.status} from {answer.url}", "server")
 
     with browser.new_context(base_url=f"http://127.0.0.1:{server.port}", viewport=SIZE) as context:
         context.add_init_script(NO_FIRST_WORKFLOW)
-        context.on("console", lambda said: said.type == "error" and hear("error", said.text, said.location["url"]))
-        context.on("weberror", lambda thrown: hear("thrown", thrown.error.message, thrown.error.stack or ""))
-        context.on("response", lambda answer: answer.status >= 500 and hear(str(answer.status), answer.url, ""))
+        context.on("console", read)
+        context.on("weberror", lambda thrown: hear(thrown.error.message, thrown.error.stack or ""))
+        context.on("response", check)
         yield context
         for number, page in enumerate(context.pages, 1):
             page.screenshot(path=SCREENSHOTS / f"{name}{'' if number == 1 else f'_{number}'}.png")

@@ -17,7 +17,6 @@ DEFAULTS: dict[str, Any] = {
 }
 
 canvas_and_nodes_2 = pytest.mark.parametrize("settings", [{}, {NODES_2: True}], ids=["canvas", "nodes 2"])
-dark_and_light = pytest.mark.parametrize("settings", [{}, {PALETTE: "light"}], ids=["dark", "light"])
 every_look = pytest.mark.parametrize(
     "settings",
     [{NODES_2: new, PALETTE: palette} for new in (False, True) for palette in ("dark", "light")],
