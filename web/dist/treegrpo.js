@@ -6388,10 +6388,12 @@ function errorIn(answer) {
 }
 
 // src/follow_run.ts
+var NOTHING = { run: null, at: "live", tree: null, facts: null, problem: null, unborn: false };
 function followRun(changed) {
-  let known = nothing();
+  let known = NOTHING;
   let fetching = false;
   let again = false;
+  let seen = false;
   function set3(change2) {
     known = { ...known, ...change2 };
     changed(known);
@@ -6412,12 +6414,13 @@ function followRun(changed) {
     if (run !== known.run || at !== known.at) return void refresh();
     const problems = [facts?.problem, tree?.problem].filter((problem) => problem !== void 0);
     const gone = problems.some(({ status }) => status === 404);
+    seen ||= run.startsWith("~") || [facts, tree].some((answer) => answer?.value);
     set3({
       facts: facts ? facts.value ?? (gone ? null : known.facts) : null,
       // Without an answer, what is there stays.
       tree: tree?.value ?? (problems.some(({ status }) => status === 0) ? known.tree : null),
       problem: problems[0]?.message ?? null,
-      missing: gone
+      unborn: gone && !seen
     });
     if (again) void refresh();
   }
@@ -6425,7 +6428,8 @@ function followRun(changed) {
     open(run, at = "live") {
       if (run === known.run && at === known.at) return;
       const other = run !== known.run;
-      set3({ run, at, tree: null, problem: null, missing: false, ...other ? { facts: null } : {} });
+      if (other) seen = false;
+      set3({ run, at, tree: null, problem: null, unborn: false, ...other ? { facts: null } : {} });
       void refresh();
     },
     news(news) {
@@ -6438,15 +6442,8 @@ function followRun(changed) {
       if (tree) set3({ tree });
       else void refresh();
     },
-    refresh: () => void refresh(),
-    close() {
-      known = nothing();
-      changed(known);
-    }
+    refresh: () => void refresh()
   };
-}
-function nothing() {
-  return { run: null, at: "live", tree: null, facts: null, problem: null, missing: false };
 }
 async function settled(asked) {
   try {
@@ -8606,7 +8603,7 @@ function kept(view, width, height) {
 var AXIS2 = 40;
 var MERGE = 3;
 var SMALLEST_PICTURE = 9;
-var SMALLEST_TEXT = 8.5;
+var SMALLEST_TEXT = 8;
 var LARGEST_PICTURE = 84;
 var FILL = 0.88;
 var ZIGZAG = 34;
@@ -8934,11 +8931,12 @@ function sheetLoader(changed) {
     missing: false,
     load(sheet) {
       const url = sheet ? fileUrl(sheet.picture, sheet.version) : "";
-      if (url === wanted) return;
+      if (url === wanted && !loader.missing) return;
       wanted = url;
-      loader.missing = false;
       if (!url) {
         loader.picture = null;
+        loader.missing = false;
+        changed();
         return;
       }
       const picture = new Image();
@@ -9100,6 +9098,8 @@ function treeView(said) {
     tabIndex: 0,
     role: "application",
     "aria-roledescription": "tree of pictures",
+    "data-capture-wheel": "true",
+    // Nodes 2.0 leaves the wheel to it while it has the focus
     "aria-label": "Tree of pictures. Arrow keys move along it, Enter opens a picture, plus and minus zoom, 0 shows all."
   });
   const voice = element("div", { className: "voice", role: "status", "aria-live": "polite" });
@@ -9119,6 +9119,7 @@ function treeView(said) {
   let glide = null;
   let requested = 0;
   let lastFrame = 0;
+  let dragging = false;
   const frames = [];
   const sheet = sheetLoader(() => {
     said(sheet.missing ? "The pictures of this tree are gone." : "");
@@ -9130,9 +9131,8 @@ function treeView(said) {
   }
   function frame2(now2) {
     requested = 0;
-    if (lastFrame && now2 - lastFrame < 250) frames.push(now2 - lastFrame);
+    if (lastFrame) frames.push(now2 - lastFrame);
     if (frames.length > 240) frames.shift();
-    lastFrame = now2;
     if (glide) {
       const part = Math.min(1, (now2 - glide.start) / GLIDE);
       view = between(glide.from, glide.to, ease(part));
@@ -9142,10 +9142,10 @@ function treeView(said) {
     update(grown);
     if (scene && context) drawTree(context, scene);
     else context?.clearRect(0, 0, canvas.width, canvas.height);
-    if (glide || grown.some((part) => part < 1)) changed();
-    else lastFrame = dragging ? lastFrame : 0;
+    const moving = glide !== null || grown.some((part) => part < 1);
+    if (moving) changed();
+    lastFrame = moving || dragging ? now2 : 0;
   }
-  let dragging = false;
   function update(grown) {
     const width = canvas.clientWidth;
     const height = canvas.clientHeight;
@@ -9306,10 +9306,11 @@ function treeView(said) {
   });
   function act({ key, shiftKey }) {
     if (!tree || !scene) return false;
+    const target = glide?.to ?? view;
     const middle = [scene.width / 2, (scene.height - AXIS2) / 2];
     if (key === "0") fit();
-    else if (key === "+" || key === "=") glideTo(limited(zoomed(view, 1.6, ...middle)));
-    else if (key === "-") glideTo(limited(zoomed(view, 1 / 1.6, ...middle)));
+    else if (key === "+" || key === "=") glideTo(limited(zoomed(target, 1.6, ...middle)));
+    else if (key === "-") glideTo(limited(zoomed(target, 1 / 1.6, ...middle)));
     else if (key === "Enter" || key === " ") {
       if (focus) pick(focus, shiftKey);
     } else if (key.startsWith("Arrow")) {
@@ -9324,7 +9325,7 @@ function treeView(said) {
   function limited(to) {
     const [least, most] = zooming.scaleExtent();
     if (to.k <= least) return WHOLE;
-    return to.k > most || !scene ? view : kept(to, scene.width, scene.height - AXIS2);
+    return to.k > most || !scene ? glide?.to ?? view : kept(to, scene.width, scene.height - AXIS2);
   }
   function speak() {
     voice.textContent = tree && focus ? spoken(tree, prompt, focus) : "";
@@ -9408,7 +9409,7 @@ function calm() {
 // src/run_view.ts
 function runView(empty2, changed = () => {
 }) {
-  let known = null;
+  let known = NOTHING;
   let prompt = 0;
   let lost = "";
   const view = treeView((note2) => {
@@ -9428,7 +9429,7 @@ function runView(empty2, changed = () => {
     className: "iteration",
     "aria-label": "Iteration",
     onchange: () => {
-      if (known?.run) follower.open(known.run, treeSelect.value === "live" ? "live" : Number(treeSelect.value));
+      if (known.run) follower.open(known.run, treeSelect.value === "live" ? "live" : Number(treeSelect.value));
     }
   });
   const head = element("header", {}, element("div", { className: "prompts" }, before, promptSelect, after2), treeSelect);
@@ -9454,10 +9455,9 @@ function runView(empty2, changed = () => {
     refresh();
   }
   function refresh() {
-    if (!known) return;
     const { tree, facts, at } = known;
     if (tree?.prompts.length) prompt %= tree.prompts.length;
-    head.hidden = foot.hidden = view.element.hidden = !tree;
+    foot.hidden = view.element.hidden = !tree;
     fill(promptSelect, tree?.prompts.map((text, i) => [String(i), text || `prompt ${i + 1}`]) ?? [], String(prompt));
     before.disabled = prompt === 0;
     after2.disabled = !tree || prompt === tree.prompts.length - 1;
@@ -9469,6 +9469,7 @@ function runView(empty2, changed = () => {
       String(at)
     );
     treeSelect.hidden = kept2.length === 0;
+    head.hidden = !tree && !kept2.length;
     if (tree) {
       const most = strongest(tree, prompt);
       const coloured = tree.generations.some(({ advantage: advantage2 }) => advantage2.length > 0);
@@ -9483,10 +9484,10 @@ function runView(empty2, changed = () => {
     say();
   }
   function say() {
-    const problem = known?.tree || !known?.missing ? known?.problem || lost : known.facts ? known.problem : null;
+    const problem = known.unborn ? null : known.problem || lost;
     note.hidden = !problem;
     note.textContent = problem ?? "";
-    blank.hidden = known?.tree != null || !note.hidden;
+    blank.hidden = known.tree !== null || !note.hidden;
   }
   refresh();
   return {
@@ -9635,7 +9636,7 @@ function runsPanel() {
     try {
       const { runs } = await readRuns();
       say("");
-      list.replaceChildren(...runs.length ? runs.map((run) => item(run, () => open(run.run))) : [nothing2()]);
+      list.replaceChildren(...runs.length ? runs.map((run) => item(run, () => open(run.run))) : [nothing()]);
     } catch (error) {
       say(messageOf(error));
     }
@@ -9685,7 +9686,7 @@ function runsPanel() {
     }
   };
 }
-function nothing2() {
+function nothing() {
   return element(
     "div",
     { className: "blank" },
@@ -9696,13 +9697,14 @@ function nothing2() {
 function item(summary, onclick) {
   const { run, model, method, done, iterations, running, problem } = summary;
   const picture = thumbnail(summary);
+  const progress = iterations ? `${done} of ${iterations} iterations` : `${done} iterations`;
   const text = element(
     "span",
     { className: "text" },
     element("strong", {}, run),
     element("span", { className: "quiet" }, [method, model].filter(Boolean).join(" · ")),
     ...rewardLines(summary),
-    element("span", { className: running ? "running" : "quiet" }, `${running ? "Running, " : ""}${done} of ${iterations} iterations`),
+    element("span", { className: running ? "running" : "quiet" }, (running ? "Running, " : "") + progress),
     problem ? element("span", { className: "wrong" }, problem) : null
   );
   return element("div", { role: "listitem" }, element("button", { type: "button", className: "item", onclick }, picture, text));

@@ -41,7 +41,7 @@ export const AXIS = 40;
 const MERGE = 3;
 /** Pictures that would be seen smaller than this are drawn as blocks, numbers left out; in pixels. */
 const SMALLEST_PICTURE = 9;
-const SMALLEST_TEXT = 8.5;
+const SMALLEST_TEXT = 8;
 const LARGEST_PICTURE = 84;
 /** The part of its row that a picture fills. */
 const FILL = 0.88;

@@ -11,21 +11,23 @@ export interface Known {
   /** null for previews and for what could not be read. */
   facts: Run | null;
   problem: string | null;
-  /** There is no such run, or none yet. */
-  missing: boolean;
+  /** There is no such run, and as far as one knows there never was: nothing is amiss. */
+  unborn: boolean;
 }
+
+export const NOTHING: Known = { run: null, at: "live", tree: null, facts: null, problem: null, unborn: false };
 
 export interface Follower {
   open(run: string, at?: number | "live"): void;
   news(news: TreeNews): void;
   refresh(): void;
-  close(): void;
 }
 
 export function followRun(changed: (known: Known) => void): Follower {
-  let known: Known = nothing();
+  let known = NOTHING;
   let fetching = false;
   let again = false;
+  let seen = false;
 
   function set(change: Partial<Known>): void {
     known = { ...known, ...change };
@@ -48,12 +50,13 @@ export function followRun(changed: (known: Known) => void): Follower {
     if (run !== known.run || at !== known.at) return void refresh();
     const problems = [facts?.problem, tree?.problem].filter((problem) => problem !== undefined);
     const gone = problems.some(({ status }) => status === 404);
+    seen ||= run.startsWith("~") || [facts, tree].some((answer) => answer?.value);
     set({
       facts: facts ? (facts.value ?? (gone ? null : known.facts)) : null,
       // Without an answer, what is there stays.
       tree: tree?.value ?? (problems.some(({ status }) => status === 0) ? known.tree : null),
       problem: problems[0]?.message ?? null,
-      missing: gone,
+      unborn: gone && !seen,
     });
     if (again) void refresh();
   }
@@ -62,7 +65,8 @@ export function followRun(changed: (known: Known) => void): Follower {
     open(run, at = "live") {
       if (run === known.run && at === known.at) return;
       const other = run !== known.run;
-      set({ run, at, tree: null, problem: null, missing: false, ...(other ? { facts: null } : {}) });
+      if (other) seen = false;
+      set({ run, at, tree: null, problem: null, unborn: false, ...(other ? { facts: null } : {}) });
       void refresh();
     },
     news(news) {
@@ -76,15 +80,7 @@ export function followRun(changed: (known: Known) => void): Follower {
       else void refresh();
     },
     refresh: () => void refresh(),
-    close() {
-      known = nothing();
-      changed(known);
-    },
   };
-}
-
-function nothing(): Known {
-  return { run: null, at: "live", tree: null, facts: null, problem: null, missing: false };
 }
 
 async function settled<T>(asked: Promise<T>): Promise<{ value?: T; problem?: Problem }> {

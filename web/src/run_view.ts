@@ -2,7 +2,7 @@
 import { element, iconButton } from "./element";
 import { themeOf } from "./colours";
 import { curvesView } from "./curves_view";
-import { followRun, type Follower, type Known } from "./follow_run";
+import { followRun, NOTHING, type Follower, type Known } from "./follow_run";
 import { signed, strongest } from "./facts";
 import { treeView } from "./tree_view";
 
@@ -16,7 +16,7 @@ export interface RunView {
 
 /** empty: what is said before there is anything to see. */
 export function runView(empty: { title: string; text: string }, changed: (known: Known) => void = () => {}): RunView {
-  let known: Known | null = null;
+  let known: Known = NOTHING;
   let prompt = 0;
   let lost = "";
 
@@ -38,7 +38,7 @@ export function runView(empty: { title: string; text: string }, changed: (known:
     className: "iteration",
     "aria-label": "Iteration",
     onchange: () => {
-      if (known?.run) follower.open(known.run, treeSelect.value === "live" ? "live" : Number(treeSelect.value));
+      if (known.run) follower.open(known.run, treeSelect.value === "live" ? "live" : Number(treeSelect.value));
     },
   });
   const head = element("header", {}, element("div", { className: "prompts" }, before, promptSelect, after), treeSelect);
@@ -66,10 +66,9 @@ export function runView(empty: { title: string; text: string }, changed: (known:
   }
 
   function refresh(): void {
-    if (!known) return;
     const { tree, facts, at } = known;
     if (tree?.prompts.length) prompt %= tree.prompts.length;
-    head.hidden = foot.hidden = view.element.hidden = !tree;
+    foot.hidden = view.element.hidden = !tree;
     fill(promptSelect, tree?.prompts.map((text, i) => [String(i), text || `prompt ${i + 1}`]) ?? [], String(prompt));
     before.disabled = prompt === 0;
     after.disabled = !tree || prompt === tree.prompts.length - 1;
@@ -81,6 +80,7 @@ export function runView(empty: { title: string; text: string }, changed: (known:
       String(at),
     );
     treeSelect.hidden = kept.length === 0;
+    head.hidden = !tree && !kept.length;
     if (tree) {
       const most = strongest(tree, prompt);
       const coloured = tree.generations.some(({ advantage }) => advantage.length > 0);
@@ -97,10 +97,10 @@ export function runView(empty: { title: string; text: string }, changed: (known:
 
   /** What is missing; without any run yet that is nothing to worry about. */
   function say(): void {
-    const problem = known?.tree || !known?.missing ? known?.problem || lost : known.facts ? known.problem : null;
+    const problem = known.unborn ? null : known.problem || lost;
     note.hidden = !problem;
     note.textContent = problem ?? "";
-    blank.hidden = known?.tree != null || !note.hidden;
+    blank.hidden = known.tree !== null || !note.hidden;
   }
 
   refresh();

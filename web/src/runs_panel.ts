@@ -95,13 +95,14 @@ function nothing(): HTMLElement {
 function item(summary: RunSummary, onclick: () => void): HTMLElement {
   const { run, model, method, done, iterations, running, problem } = summary;
   const picture = thumbnail(summary);
+  const progress = iterations ? `${done} of ${iterations} iterations` : `${done} iterations`;
   const text = element(
     "span",
     { className: "text" },
     element("strong", {}, run),
     element("span", { className: "quiet" }, [method, model].filter(Boolean).join(" \u00b7 ")),
     ...rewardLines(summary),
-    element("span", { className: running ? "running" : "quiet" }, `${running ? "Running, " : ""}${done} of ${iterations} iterations`),
+    element("span", { className: running ? "running" : "quiet" }, (running ? "Running, " : "") + progress),
     problem ? element("span", { className: "wrong" }, problem) : null,
   );
   return element("div", { role: "listitem" }, element("button", { type: "button", className: "item", onclick }, picture, text));

@@ -16,11 +16,12 @@ export function sheetLoader(changed: () => void): SheetLoader {
     missing: false,
     load(sheet) {
       const url = sheet ? fileUrl(sheet.picture, sheet.version) : "";
-      if (url === wanted) return;
+      if (url === wanted && !loader.missing) return; // what was missing may be back
       wanted = url;
-      loader.missing = false;
       if (!url) {
         loader.picture = null;
+        loader.missing = false;
+        changed();
         return;
       }
       const picture = new Image();

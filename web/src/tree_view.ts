@@ -43,6 +43,7 @@ export function treeView(said: (note: string) => void): TreeView {
     tabIndex: 0,
     role: "application",
     "aria-roledescription": "tree of pictures",
+    "data-capture-wheel": "true", // Nodes 2.0 leaves the wheel to it while it has the focus
     "aria-label": "Tree of pictures. Arrow keys move along it, Enter opens a picture, plus and minus zoom, 0 shows all.",
   });
   const voice = element("div", { className: "voice", role: "status", "aria-live": "polite" });
@@ -63,6 +64,7 @@ export function treeView(said: (note: string) => void): TreeView {
   let glide: { from: View; to: View; start: number } | null = null;
   let requested = 0;
   let lastFrame = 0;
+  let dragging = false;
   const frames: number[] = [];
 
   const sheet = sheetLoader(() => {
@@ -79,9 +81,8 @@ export function treeView(said: (note: string) => void): TreeView {
 
   function frame(now: number): void {
     requested = 0;
-    if (lastFrame && now - lastFrame < 250) frames.push(now - lastFrame);
+    if (lastFrame) frames.push(now - lastFrame);
     if (frames.length > 240) frames.shift();
-    lastFrame = now;
     if (glide) {
       const part = Math.min(1, (now - glide.start) / GLIDE);
       view = between(glide.from, glide.to, ease(part));
@@ -91,11 +92,10 @@ export function treeView(said: (note: string) => void): TreeView {
     update(grown);
     if (scene && context) drawTree(context, scene);
     else context?.clearRect(0, 0, canvas.width, canvas.height);
-    if (glide || grown.some((part) => part < 1)) changed();
-    else lastFrame = dragging ? lastFrame : 0;
+    const moving = glide !== null || grown.some((part) => part < 1);
+    if (moving) changed();
+    lastFrame = moving || dragging ? now : 0; // a rest is no slow frame
   }
-
-  let dragging = false;
 
   function update(grown: number[]): void {
     const width = canvas.clientWidth;
@@ -288,10 +288,11 @@ export function treeView(said: (note: string) => void): TreeView {
 
   function act({ key, shiftKey }: KeyboardEvent): boolean {
     if (!tree || !scene) return false;
+    const target = glide?.to ?? view; // one key press goes on from where the last one leads
     const middle = [scene.width / 2, (scene.height - AXIS) / 2] as const;
     if (key === "0") fit();
-    else if (key === "+" || key === "=") glideTo(limited(zoomed(view, 1.6, ...middle)));
-    else if (key === "-") glideTo(limited(zoomed(view, 1 / 1.6, ...middle)));
+    else if (key === "+" || key === "=") glideTo(limited(zoomed(target, 1.6, ...middle)));
+    else if (key === "-") glideTo(limited(zoomed(target, 1 / 1.6, ...middle)));
     else if (key === "Enter" || key === " ") {
       if (focus) pick(focus, shiftKey);
     } else if (key.startsWith("Arrow")) {
@@ -307,7 +308,7 @@ export function treeView(said: (note: string) => void): TreeView {
   function limited(to: View): View {
     const [least, most] = zooming.scaleExtent();
     if (to.k <= least) return WHOLE;
-    return to.k > most || !scene ? view : kept(to, scene.width, scene.height - AXIS);
+    return to.k > most || !scene ? (glide?.to ?? view) : kept(to, scene.width, scene.height - AXIS);
   }
 
   function speak(): void {

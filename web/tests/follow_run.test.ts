@@ -108,12 +108,24 @@ describe("a run that is followed", () => {
     expect(known.tree).toEqual(whole);
   });
 
-  test("that is deleted is missing", async () => {
+  test("that is deleted is missed, however often one asks", async () => {
     api.reset();
-    follower.refresh();
+    for (let i = 0; i < 2; i++) {
+      follower.refresh();
+      await settle();
+      expect(known.unborn).toBe(false);
+      expect(known.tree).toBeNull();
+      expect(known.problem).toContain("is not there");
+    }
+  });
+
+  test("that never was is not missed; a preview, which somebody must have seen, is", async () => {
+    follower.open("new");
     await settle();
-    expect(known.missing).toBe(true);
-    expect(known.tree).toBeNull();
+    expect(known.unborn).toBe(true);
+    follower.open("~gone", 0);
+    await settle();
+    expect(known.unborn).toBe(false);
     expect(known.problem).toContain("is not there");
   });
 

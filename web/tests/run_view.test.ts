@@ -46,15 +46,19 @@ test("a growing tree says how far it is", async () => {
   expect(part(".legend").textContent).toContain("no advantages yet");
 });
 
-test("a run that is gone says so", async () => {
+test("a preview that is gone says so", async () => {
   view.follower.open("~one", 0);
   await settle();
-  expect(part(".problem").hidden).toBe(true); // nothing was ever seen, so nothing is missed
-  api.routes.set("/treegrpo/runs/my taste", someRun("my taste", { live: true }));
+  expect(part(".problem").textContent).toContain("is not there");
+  expect(part(".blank").hidden).toBe(true);
+});
+
+test("when one tree is damaged, the others can be chosen", async () => {
+  api.routes.set("/treegrpo/runs/my taste", someRun());
   api.routes.set("/treegrpo/runs/my taste/trees/live", () => new Response('{"error": "live.json is damaged."}', { status: 500 }));
   view.follower.open("my taste");
   await settle();
   expect(part(".problem").textContent).toBe("live.json is damaged.");
-  expect(part(".blank").hidden).toBe(true);
-  expect(view.element.querySelectorAll("select")[1].options.length).toBe(4); // the others can be chosen
+  expect(part("header").hidden).toBe(false);
+  expect(view.element.querySelectorAll("select")[1].options.length).toBe(4);
 });
