@@ -22,3 +22,4 @@ every_look = pytest.mark.parametrize(
     [{NODES_2: new, PALETTE: palette} for new in (False, True) for palette in ("dark", "light")],
     ids=[f"{drawn} {palette}" for drawn in ("canvas", "nodes 2") for palette in ("dark", "light")],
 )
+dark_and_light = pytest.mark.parametrize("settings", [{}, {PALETTE: "light"}], ids=["dark", "light"])

@@ -1,0 +1,120 @@
+"""The sidebar's list of runs: what it shows comes from the run folders alone."""
+
+from __future__ import annotations
+
+import shutil
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.comfyui.server import Server
+
+from .comfy_page import (
+    node,
+    nodes,
+    open_workflow,
+    refresh,
+    run,
+    set_widget,
+    shorten,
+    start,
+    wait,
+    widget,
+)
+from .looks import dark_and_light
+from .tree_widget import generations
+
+
+def train(page: Page, name: str, iterations: int = 2) -> None:
+    """The quickstart in seconds, ready to run."""
+    open_workflow(page, "quickstart")
+    shorten(page)
+    trainer = node(page, "TreeGRPO_Train")
+    set_widget(page, trainer, "run", name)
+    set_widget(page, trainer, "iterations", iterations)
+
+
+def panel(page: Page) -> Locator:
+    """The sidebar's panel, opened if it is not."""
+    runs = page.locator(".treegrpo.runs")
+    if not runs.is_visible():
+        page.get_by_role("button", name="TreeGRPO: runs").click()
+    expect(runs).to_be_visible()
+    return runs
+
+
+def entry(page: Page, name: str) -> Locator:
+    return panel(page).locator(".item", has=page.get_by_text(name, exact=True))
+
+
+@dark_and_light
+def test_a_run_is_listed_and_opened(page: Page, server: Server, name: str) -> None:
+    train(page, name)
+    run(page, server)
+    summary = server.get(f"/treegrpo/runs/{name}")["summary"]
+    item = entry(page, name)
+    expect(item).to_contain_text("2 of 2 iterations")
+    expect(item).to_contain_text("treegrpo")
+    expect(item).to_contain_text(f"{summary['before']['clipscore']:.3f} → {summary['after']['clipscore']:.3f}")
+    item.click()
+    opened = panel(page).locator(".opened")
+    canvas = opened.locator(".view canvas").element_handle()
+    page.wait_for_function("canvas => canvas.treegrpo.view().nodes.length > 0", arg=canvas)
+    assert generations(canvas) == 3
+    opened.get_by_label("Iteration").select_option("Iteration 2")
+    page.wait_for_function("canvas => canvas.treegrpo.view().iteration === 1", arg=canvas)
+    expect(opened.locator(".folder")).to_contain_text(f"treegrpo/{name}")
+    with page.expect_popup() as shown:
+        opened.get_by_role("link", name="metrics.jsonl").click()
+    shown.value.close()
+
+
+def test_it_is_the_same_after_a_new_start_of_the_page(page: Page, server: Server, name: str) -> None:
+    train(page, name, iterations=60)
+    prompt = start(page)
+    expect(entry(page, name)).to_contain_text("Running", timeout=30_000)
+    refresh(page)
+    expect(entry(page, name)).to_contain_text("Running")
+    server.interrupt()
+    wait(page, server, prompt)
+    refresh(page)
+    expect(entry(page, name)).not_to_contain_text("Running")
+    done = server.get(f"/treegrpo/runs/{name}")["summary"]["done"]
+    expect(entry(page, name)).to_contain_text(f"{done} of 60 iterations")
+
+
+def test_a_run_is_resumed_from_its_folder(page: Page, server: Server, name: str) -> None:
+    """Its workflow opens beside the one that is open, and goes on where it was interrupted."""
+    train(page, name, iterations=60)
+    prompt = start(page)
+    page.wait_for_function(
+        "async (name) => (await (await app.api.fetchApi(`/treegrpo/runs/${name}`)).json()).summary?.done > 0", arg=name
+    )
+    server.interrupt()
+    wait(page, server, prompt)
+    done = server.get(f"/treegrpo/runs/{name}")["summary"]["done"]
+    open_workflow(page, "step_by_step")
+    entry(page, name).click()
+    panel(page).get_by_role("button", name="Resume").click()
+    page.wait_for_function("app.graph.nodes.some((node) => node.type === 'TreeGRPO_Train')")
+    assert widget(page, nodes(page, "TreeGRPO_Train")[0], "run") == name
+    page.wait_for_function(
+        "async ([name, done]) => (await (await app.api.fetchApi(`/treegrpo/runs/${name}`)).json()).summary.done > done",
+        arg=[name, done],
+        timeout=60_000,
+    )
+    server.interrupt()
+    names = page.evaluate("app.extensionManager.workflow.openWorkflows.map((each) => each.path)")
+    assert len(names) > 2, "the other workflow is still open"
+
+
+def test_a_run_that_is_deleted_while_it_is_shown(page: Page, server: Server, name: str) -> None:
+    train(page, name, iterations=1)
+    run(page, server)
+    entry(page, name).click()
+    opened = panel(page).locator(".opened")
+    expect(opened.locator(".folder")).to_be_visible()
+    shutil.rmtree(server.base / "output" / "treegrpo" / name)
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+    expect(opened.get_by_role("alert")).to_contain_text("not there any more")
+    opened.get_by_role("button", name="Runs").click()
+    expect(entry(page, name)).to_have_count(0)
