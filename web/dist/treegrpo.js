@@ -1750,7 +1750,9 @@ var STEPS = 16;
 var themes = /* @__PURE__ */ new Map();
 function themeOf(inside) {
   const style2 = getComputedStyle(inside);
-  const names = ["ink", "muted", "line", "paper", "accent"].map((name) => style2.getPropertyValue(`--treegrpo-${name}`).trim());
+  const names = ["ink", "muted", "line", "paper", "accent"].map(
+    (name) => style2.getPropertyValue(`--treegrpo-${name}`).trim()
+  );
   const key = names.join();
   let theme = themes.get(key);
   if (!theme) {
@@ -6216,7 +6218,10 @@ function neighbour(tree, prompt, { generation, index }, key) {
     return { generation: generation - 1, index: parentIndex(index, counts[generation], counts[generation - 1]) };
   if (key === "ArrowRight" && generation + 1 < counts.length) {
     const children2 = counts[generation + 1] / counts[generation];
-    const places = Array.from({ length: children2 }, (_2, i) => ({ generation: generation + 1, index: index * children2 + i }));
+    const places = Array.from({ length: children2 }, (_2, i) => ({
+      generation: generation + 1,
+      index: index * children2 + i
+    }));
     const worth = (place) => factsOf(tree, prompt, place).advantage ?? 0;
     return places.reduce((best, place) => worth(place) > worth(best) ? place : best);
   }
@@ -6302,7 +6307,13 @@ function plot(host, line) {
       cursor: { y: false, drag: { setScale: false }, points: { size: 6 } },
       scales: { x: { time: false } },
       axes: [
-        { ...axis, grid: { show: false }, size: 22, gap: 2, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4] },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 22,
+          gap: 2,
+          incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4]
+        },
         { ...axis, grid: { stroke: grid2, width: 1 }, size: 44, gap: 4, values: (_2, ticks3) => ticks3.map(plain) }
       ],
       bands: [{ series: [2, 3], fill: faded(accent) }],
@@ -6311,9 +6322,18 @@ function plot(host, line) {
         { stroke: accent, width: 2, points: { show: false }, spanGaps: true },
         { stroke: "transparent", width: 0, points: { show: false } },
         { stroke: "transparent", width: 0, points: { show: false } },
-        { stroke: "#e69f00", width: 1.5, dash: [4, 4], spanGaps: true, points: { show: true, size: 6, fill: "#e69f00" } }
+        {
+          stroke: "#e69f00",
+          width: 1.5,
+          dash: [4, 4],
+          spanGaps: true,
+          points: { show: true, size: 6, fill: "#e69f00" }
+        }
       ],
-      hooks: { setCursor: [(plot2) => value2.textContent = reading(plot2)], setData: [(plot2) => value2.textContent = reading(plot2)] }
+      hooks: {
+        setCursor: [(plot2) => value2.textContent = reading(plot2)],
+        setData: [(plot2) => value2.textContent = reading(plot2)]
+      }
     },
     [[], [], [], [], []],
     box.lastElementChild
@@ -6379,7 +6399,8 @@ async function ask(route, options = {}) {
   }
   const answer = await response.json().catch(() => null);
   if (!response.ok) throw new Problem(errorIn(answer) ?? `ComfyUI answered with ${response.status}.`, response.status);
-  if (answer === null || typeof answer !== "object") throw new Problem("ComfyUI's answer was cut short.", response.status);
+  if (answer === null || typeof answer !== "object")
+    throw new Problem("ComfyUI's answer was cut short.", response.status);
   return answer;
 }
 function errorIn(answer) {
@@ -8769,7 +8790,8 @@ function drawNodes(context, scene, generation) {
       if (y + high / 2 < 0) continue;
       if (y - high / 2 > height) break;
       drawPicture(context, scene, { generation, index }, x, y, width, high);
-      if (step === tree.sigmas.length - 1) drawRewards(context, scene, { generation, index }, at + width / 2 + 7, y, rows);
+      if (step === tree.sigmas.length - 1)
+        drawRewards(context, scene, { generation, index }, at + width / 2 + 7, y, rows);
     }
   }
   context.globalAlpha = 1;
@@ -8798,7 +8820,9 @@ function drawPicture(context, { tree, prompt, sheet, theme, path, marked }, plac
   const tile2 = tileOf(tree, prompt, place);
   const round3 = width < 40 ? 0 : 6;
   const alpha = context.globalAlpha;
-  const chosen = [...path, ...marked].some(({ generation, index }) => generation === place.generation && index === place.index);
+  const chosen = [...path, ...marked].some(
+    ({ generation, index }) => generation === place.generation && index === place.index
+  );
   const aside = path.length > 0 && !chosen;
   context.save();
   context.beginPath();
@@ -8991,7 +9015,12 @@ function treeTip() {
       if (key !== shown || tip.hidden)
         tip.replaceChildren(
           tile(scene, place, 112),
-          element("div", {}, element("strong", {}, nameOf(scene.tree, place)), factList(scene.tree, scene.prompt, place))
+          element(
+            "div",
+            {},
+            element("strong", {}, nameOf(scene.tree, place)),
+            factList(scene.tree, scene.prompt, place)
+          )
         );
       shown = key;
       tip.hidden = false;
@@ -9007,7 +9036,10 @@ function treeTip() {
 }
 function factList(tree, prompt, place, brief = false) {
   const facts = factsOf(tree, prompt, place);
-  const lines = facts.rewards.map(([name, value2]) => [name, value2 === null ? "no opinion" : plain(value2)]);
+  const lines = facts.rewards.map(([name, value2]) => [
+    name,
+    value2 === null ? "no opinion" : plain(value2)
+  ]);
   if (facts.advantage !== null) lines.push(["advantage", signed(facts.advantage)]);
   if (facts.logProb !== null && !brief) lines.push(["log-prob", plain(facts.logProb)]);
   if (!brief) lines.push(["step", `${facts.step} of ${tree.sigmas.length - 1}`], ["sigma", facts.sigma.toFixed(2)]);
@@ -9032,19 +9064,32 @@ function treeCard({ close, compare, choose }) {
       const last = places[places.length - 1];
       card.classList.toggle("left", last.generation > 0 && scene.layout.x[last.generation] > scene.width / 2);
       const leaf = factsOf(tree, prompt, places[0]).leaf;
-      const side = Math.min(places.length > 1 ? 190 : 260, scene.width * (places.length > 1 ? 0.36 : 0.42), scene.height * 0.42);
+      const side = Math.min(
+        places.length > 1 ? 190 : 260,
+        scene.width * (places.length > 1 ? 0.36 : 0.42),
+        scene.height * 0.42
+      );
       const figures = places.map(
         (place) => element(
           "figure",
           {},
           tile(scene, place, Math.round(side)),
-          element("figcaption", {}, element("strong", {}, nameOf(tree, place)), factList(tree, prompt, place, places.length > 1))
+          element(
+            "figcaption",
+            {},
+            element("strong", {}, nameOf(tree, place)),
+            factList(tree, prompt, place, places.length > 1)
+          )
         )
       );
       const head = element("header", {});
       if (leaf && places.length === 1)
         head.append(
-          waiting ? element("span", { className: "hint" }, "Now click another leaf.") : element("button", { type: "button", title: "Or click another leaf with Shift", onclick: compare }, "Compare")
+          waiting ? element("span", { className: "hint" }, "Now click another leaf.") : element(
+            "button",
+            { type: "button", title: "Or click another leaf with Shift", onclick: compare },
+            "Compare"
+          )
         );
       head.append(iconButton("×", "Close", close));
       card.replaceChildren(
@@ -9219,10 +9264,14 @@ function treeView(said) {
     event.stopPropagation();
     fit();
   });
-  canvas.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    event.stopPropagation();
-  }, { passive: false });
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    { passive: false }
+  );
   canvas.addEventListener("pointermove", (event) => {
     if (dragging) return;
     const at = local2(event);
@@ -9422,7 +9471,10 @@ function runView(empty2, changed = () => {
     refresh();
     changed(next);
   });
-  const promptSelect = element("select", { "aria-label": "Prompt", onchange: () => choosePrompt(promptSelect.selectedIndex) });
+  const promptSelect = element("select", {
+    "aria-label": "Prompt",
+    onchange: () => choosePrompt(promptSelect.selectedIndex)
+  });
   const before = iconButton("‹", "Previous prompt", () => choosePrompt(prompt - 1));
   const after2 = iconButton("›", "Next prompt", () => choosePrompt(prompt + 1));
   const treeSelect = element("select", {
@@ -9465,7 +9517,10 @@ function runView(empty2, changed = () => {
     const live = facts === null || facts.live || at === "live";
     fill(
       treeSelect,
-      [...live ? [["live", "Latest"]] : [], ...[...kept2].reverse().map((n) => [String(n), `Iteration ${n + 1}`])],
+      [
+        ...live ? [["live", "Latest"]] : [],
+        ...[...kept2].reverse().map((n) => [String(n), `Iteration ${n + 1}`])
+      ],
       String(at)
     );
     treeSelect.hidden = kept2.length === 0;
@@ -9629,7 +9684,13 @@ function runsPanel() {
   const list = element("div", { className: "list", role: "list" });
   const note = element("p", { className: "problem", role: "alert", hidden: true });
   const again = iconButton("↻", "Read the runs again", () => refresh());
-  const overview = element("div", { className: "overview" }, element("header", {}, element("h2", {}, "Runs"), again), note, list);
+  const overview = element(
+    "div",
+    { className: "overview" },
+    element("header", {}, element("h2", {}, "Runs"), again),
+    note,
+    list
+  );
   const host = element("div", { className: "treegrpo runs" }, overview);
   let opened = null;
   async function load() {
@@ -9650,7 +9711,13 @@ function runsPanel() {
     const about = element("div", { className: "about" });
     const view = runView(NO_TREES, ({ facts }) => about.replaceChildren(...facts ? [aboutRun(facts)] : []));
     const back = element("button", { type: "button", onclick: close }, "‹ Runs");
-    const page = element("div", { className: "opened" }, element("header", {}, back, element("h2", {}, run)), view.element, about);
+    const page = element(
+      "div",
+      { className: "opened" },
+      element("header", {}, back, element("h2", {}, run)),
+      view.element,
+      about
+    );
     opened = { view, element: page };
     overview.hidden = true;
     host.append(page);
@@ -9707,7 +9774,11 @@ function item(summary, onclick) {
     element("span", { className: running ? "running" : "quiet" }, (running ? "Running, " : "") + progress),
     problem ? element("span", { className: "wrong" }, problem) : null
   );
-  return element("div", { role: "listitem" }, element("button", { type: "button", className: "item", onclick }, picture, text));
+  return element(
+    "div",
+    { role: "listitem" },
+    element("button", { type: "button", className: "item", onclick }, picture, text)
+  );
 }
 function thumbnail({ thumbnail: thumbnail2, changed }) {
   const none2 = () => element("span", { className: "gone", "aria-hidden": "true" }, "×");
@@ -9720,7 +9791,12 @@ function rewardLines({ before, after: after2 }) {
   return Object.keys(after2).map((name) => {
     const [from, to] = [before[name] ?? null, after2[name]];
     const value2 = (number3) => number3 === null ? "–" : plain(number3);
-    return element("span", { className: "reward" }, element("span", {}, name), element("b", {}, `${value2(from)} → ${value2(to)}`));
+    return element(
+      "span",
+      { className: "reward" },
+      element("span", {}, name),
+      element("b", {}, `${value2(from)} → ${value2(to)}`)
+    );
   });
 }
 function aboutRun({ summary, folder, files }) {
@@ -9749,7 +9825,11 @@ function aboutRun({ summary, folder, files }) {
   });
   resume.classList.add("main");
   resume.disabled ||= summary.running;
-  const workflow = button("Open workflow", "Opens the workflow of this run beside yours", () => openWorkflow(summary.run));
+  const workflow = button(
+    "Open workflow",
+    "Opens the workflow of this run beside yours",
+    () => openWorkflow(summary.run)
+  );
   const copy3 = element("button", { type: "button", onclick: () => void copied(folder, copy3) }, "Copy");
   return element(
     "div",
@@ -9871,9 +9951,20 @@ function votePanel() {
   const grid2 = element("div", { className: "pictures", role: "group", "aria-label": "Pictures" });
   const hint = element("p", { className: "hint" });
   const skip = element("button", { type: "button", onclick: () => void send(null) }, "Skip");
-  const submit = element("button", { type: "button", className: "main", title: "Ctrl+Enter", onclick: () => void send(votes) }, "Submit");
+  const submit = element(
+    "button",
+    { type: "button", className: "main", title: "Ctrl+Enter", onclick: () => void send(votes) },
+    "Submit"
+  );
   dialog.append(
-    element("header", {}, title, where, time, iconButton("×", "Close; the prompts keep waiting", () => dialog.close())),
+    element(
+      "header",
+      {},
+      title,
+      where,
+      time,
+      iconButton("×", "Close; the prompts keep waiting", () => dialog.close())
+    ),
     note,
     grid2,
     element("footer", {}, hint, skip, submit)
@@ -9898,7 +9989,12 @@ function votePanel() {
     if (picture < 0 || !ballot || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target !== cells[picture] && (event.key === "Enter" || event.key === " ")) return;
     const to = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() }[event.key];
-    const next = votesAfterKey(ballot.how, votes, picture, event.key.length === 1 ? event.key.toLowerCase() : event.key);
+    const next = votesAfterKey(
+      ballot.how,
+      votes,
+      picture,
+      event.key.length === 1 ? event.key.toLowerCase() : event.key
+    );
     if (to !== void 0) focusOn(picture + to);
     else if (next) change2(next);
     else return;
@@ -9979,7 +10075,14 @@ function votePanel() {
     }
     const vote = (value2, sign2, label) => element(
       "button",
-      { type: "button", value: String(value2), tabIndex: -1, title: label, "aria-label": label, onclick: () => change2(cast(how, votes, i, value2)) },
+      {
+        type: "button",
+        value: String(value2),
+        tabIndex: -1,
+        title: label,
+        "aria-label": label,
+        onclick: () => change2(cast(how, votes, i, value2))
+      },
       sign2
     );
     const stars = Array.from({ length: STARS }, (_2, at) => vote(at + 1, "★", voteText(how, at + 1)));

@@ -19,7 +19,9 @@ const themes = new Map<string, Theme>();
 /** The theme of an element under .treegrpo. */
 export function themeOf(inside: Element): Theme {
   const style = getComputedStyle(inside);
-  const names = ["ink", "muted", "line", "paper", "accent"].map((name) => style.getPropertyValue(`--treegrpo-${name}`).trim());
+  const names = ["ink", "muted", "line", "paper", "accent"].map((name) =>
+    style.getPropertyValue(`--treegrpo-${name}`).trim(),
+  );
   const key = names.join();
   let theme = themes.get(key);
   if (!theme) {

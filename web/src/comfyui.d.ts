@@ -41,11 +41,7 @@ declare module "comfyui/app" {
   }
 
   export const app: {
-    registerExtension(extension: {
-      name: string;
-      setup?(): void;
-      nodeCreated?(node: GraphNode): void;
-    }): void;
+    registerExtension(extension: { name: string; setup?(): void; nodeCreated?(node: GraphNode): void }): void;
     loadGraphData(workflow: object, clean: boolean, restoreView: boolean, name: string): Promise<void>;
     queuePrompt(number: number): Promise<unknown>;
     extensionManager: { registerSidebarTab(tab: SidebarTab): void };

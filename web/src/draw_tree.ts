@@ -98,7 +98,9 @@ export function centre(scene: Scene, { generation, index }: Place): [x: number, 
   let at = x[generation];
   let y = rowY(layout, counts[generation], index);
   if (arrived < 1) {
-    const before = generation ? rowY(layout, counts[generation - 1], parentIndex(index, counts[generation], counts[generation - 1])) : y;
+    const before = generation
+      ? rowY(layout, counts[generation - 1], parentIndex(index, counts[generation], counts[generation - 1]))
+      : y;
     at = mix(x[generation - 1] ?? noise, at, arrived);
     y = mix(before, y, arrived);
   }
@@ -228,7 +230,8 @@ function drawNodes(context: CanvasRenderingContext2D, scene: Scene, generation: 
       if (y + high / 2 < 0) continue;
       if (y - high / 2 > height) break;
       drawPicture(context, scene, { generation, index }, x, y, width, high);
-      if (step === tree.sigmas.length - 1) drawRewards(context, scene, { generation, index }, at + width / 2 + 7, y, rows);
+      if (step === tree.sigmas.length - 1)
+        drawRewards(context, scene, { generation, index }, at + width / 2 + 7, y, rows);
     }
   }
   context.globalAlpha = 1;
@@ -236,7 +239,13 @@ function drawNodes(context: CanvasRenderingContext2D, scene: Scene, generation: 
 }
 
 /** Leaves that are too small for pictures, as a strip in the colours of their advantages. */
-function drawBlocks(context: CanvasRenderingContext2D, scene: Scene, generation: number, nodes: Generation, rows: number): void {
+function drawBlocks(
+  context: CanvasRenderingContext2D,
+  scene: Scene,
+  generation: number,
+  nodes: Generation,
+  rows: number,
+): void {
   const { tree, prompt, layout, view, height, theme, strongest, path } = scene;
   const stride = Math.max(1, Math.floor(1 / rows));
   const [x] = toScreen(view, layout.x[generation], 0);
@@ -268,7 +277,9 @@ export function drawPicture(
   const tile = tileOf(tree, prompt, place);
   const round = width < 40 ? 0 : 6;
   const alpha = context.globalAlpha;
-  const chosen = [...path, ...marked].some(({ generation, index }) => generation === place.generation && index === place.index);
+  const chosen = [...path, ...marked].some(
+    ({ generation, index }) => generation === place.generation && index === place.index,
+  );
   const aside = path.length > 0 && !chosen;
   context.save();
   context.beginPath();
@@ -305,7 +316,14 @@ function drawAbsence(context: CanvasRenderingContext2D, theme: Theme, x: number,
   context.stroke();
 }
 
-function drawRewards(context: CanvasRenderingContext2D, scene: Scene, place: Place, x: number, y: number, rows: number): void {
+function drawRewards(
+  context: CanvasRenderingContext2D,
+  scene: Scene,
+  place: Place,
+  x: number,
+  y: number,
+  rows: number,
+): void {
   const { tree, prompt, theme, path, scale } = scene;
   const size = Math.min(11, 0.85 * rows);
   if (size * scale < SMALLEST_TEXT) return;
@@ -320,7 +338,13 @@ function drawRewards(context: CanvasRenderingContext2D, scene: Scene, place: Pla
 }
 
 /** Rings around the node under the pointer, the one with the focus, and those that are compared. */
-function drawMarks(context: CanvasRenderingContext2D, scene: Scene, generation: number, width: number, height: number): void {
+function drawMarks(
+  context: CanvasRenderingContext2D,
+  scene: Scene,
+  generation: number,
+  width: number,
+  height: number,
+): void {
   const { theme, hover, focus, marked, path } = scene;
   const ring = (place: Place, colour: string, thickness: number) => {
     const [x, y] = centre(scene, place);

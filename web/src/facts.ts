@@ -59,7 +59,10 @@ export function neighbour(tree: Tree, prompt: number, { generation, index }: Pla
     return { generation: generation - 1, index: parentIndex(index, counts[generation], counts[generation - 1]) };
   if (key === "ArrowRight" && generation + 1 < counts.length) {
     const children = counts[generation + 1] / counts[generation];
-    const places = Array.from({ length: children }, (_, i) => ({ generation: generation + 1, index: index * children + i }));
+    const places = Array.from({ length: children }, (_, i) => ({
+      generation: generation + 1,
+      index: index * children + i,
+    }));
     const worth = (place: Place) => factsOf(tree, prompt, place).advantage ?? 0;
     return places.reduce((best, place) => (worth(place) > worth(best) ? place : best));
   }

@@ -31,7 +31,10 @@ export function runView(empty: { title: string; text: string }, changed: (known:
     changed(next);
   });
 
-  const promptSelect = element("select", { "aria-label": "Prompt", onchange: () => choosePrompt(promptSelect.selectedIndex) });
+  const promptSelect = element("select", {
+    "aria-label": "Prompt",
+    onchange: () => choosePrompt(promptSelect.selectedIndex),
+  });
   const before = iconButton("\u2039", "Previous prompt", () => choosePrompt(prompt - 1));
   const after = iconButton("\u203a", "Next prompt", () => choosePrompt(prompt + 1));
   const treeSelect = element("select", {
@@ -76,7 +79,10 @@ export function runView(empty: { title: string; text: string }, changed: (known:
     const live = facts === null || facts.live || at === "live";
     fill(
       treeSelect,
-      [...(live ? [["live", "Latest"] as const] : []), ...[...kept].reverse().map((n) => [String(n), `Iteration ${n + 1}`] as const)],
+      [
+        ...(live ? [["live", "Latest"] as const] : []),
+        ...[...kept].reverse().map((n) => [String(n), `Iteration ${n + 1}`] as const),
+      ],
       String(at),
     );
     treeSelect.hidden = kept.length === 0;

@@ -18,7 +18,13 @@ export function runsPanel(): RunsPanel {
   const list = element("div", { className: "list", role: "list" });
   const note = element("p", { className: "problem", role: "alert", hidden: true });
   const again = iconButton("\u21bb", "Read the runs again", () => refresh());
-  const overview = element("div", { className: "overview" }, element("header", {}, element("h2", {}, "Runs"), again), note, list);
+  const overview = element(
+    "div",
+    { className: "overview" },
+    element("header", {}, element("h2", {}, "Runs"), again),
+    note,
+    list,
+  );
   const host = element("div", { className: "treegrpo runs" }, overview);
   let opened: { view: RunView; element: HTMLElement } | null = null;
 
@@ -42,7 +48,13 @@ export function runsPanel(): RunsPanel {
     const about = element("div", { className: "about" });
     const view = runView(NO_TREES, ({ facts }) => about.replaceChildren(...(facts ? [aboutRun(facts)] : [])));
     const back = element("button", { type: "button", onclick: close }, "\u2039 Runs");
-    const page = element("div", { className: "opened" }, element("header", {}, back, element("h2", {}, run)), view.element, about);
+    const page = element(
+      "div",
+      { className: "opened" },
+      element("header", {}, back, element("h2", {}, run)),
+      view.element,
+      about,
+    );
     opened = { view, element: page };
     overview.hidden = true;
     host.append(page);
@@ -105,7 +117,11 @@ function item(summary: RunSummary, onclick: () => void): HTMLElement {
     element("span", { className: running ? "running" : "quiet" }, (running ? "Running, " : "") + progress),
     problem ? element("span", { className: "wrong" }, problem) : null,
   );
-  return element("div", { role: "listitem" }, element("button", { type: "button", className: "item", onclick }, picture, text));
+  return element(
+    "div",
+    { role: "listitem" },
+    element("button", { type: "button", className: "item", onclick }, picture, text),
+  );
 }
 
 function thumbnail({ thumbnail, changed }: RunSummary): HTMLElement {
@@ -120,7 +136,12 @@ function rewardLines({ before, after }: RunSummary): HTMLElement[] {
   return Object.keys(after).map((name) => {
     const [from, to] = [before[name] ?? null, after[name]];
     const value = (number: number | null) => (number === null ? "\u2013" : plain(number));
-    return element("span", { className: "reward" }, element("span", {}, name), element("b", {}, `${value(from)} \u2192 ${value(to)}`));
+    return element(
+      "span",
+      { className: "reward" },
+      element("span", {}, name),
+      element("b", {}, `${value(from)} \u2192 ${value(to)}`),
+    );
   });
 }
 
@@ -152,13 +173,17 @@ function aboutRun({ summary, folder, files }: Run): HTMLElement {
   });
   resume.classList.add("main");
   resume.disabled ||= summary.running;
-  const workflow = button("Open workflow", "Opens the workflow of this run beside yours", () => openWorkflow(summary.run));
+  const workflow = button("Open workflow", "Opens the workflow of this run beside yours", () =>
+    openWorkflow(summary.run),
+  );
   const copy = element("button", { type: "button", onclick: () => void copied(folder, copy) }, "Copy");
   return element(
     "div",
     {},
     element("div", { className: "actions" }, resume, workflow),
-    summary.resumable ? null : element("p", { className: "quiet" }, "This run did not keep its workflow, so it cannot be opened from here."),
+    summary.resumable
+      ? null
+      : element("p", { className: "quiet" }, "This run did not keep its workflow, so it cannot be opened from here."),
     note,
     element("div", { className: "folder" }, element("code", {}, folder), copy),
     element("ul", { className: "files" }, ...files.map(fileLine)),

@@ -41,7 +41,8 @@ async function ask<T>(route: string, options: RequestInit = {}): Promise<T> {
   }
   const answer: unknown = await response.json().catch(() => null);
   if (!response.ok) throw new Problem(errorIn(answer) ?? `ComfyUI answered with ${response.status}.`, response.status);
-  if (answer === null || typeof answer !== "object") throw new Problem("ComfyUI's answer was cut short.", response.status);
+  if (answer === null || typeof answer !== "object")
+    throw new Problem("ComfyUI's answer was cut short.", response.status);
   return answer as T;
 }
 

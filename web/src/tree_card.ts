@@ -32,13 +32,22 @@ export function treeCard({ close, compare, choose }: Choices) {
       // A leaf stands on the right, so that the card does not hide what it is about.
       card.classList.toggle("left", last.generation > 0 && scene.layout.x[last.generation] > scene.width / 2);
       const leaf = factsOf(tree, prompt, places[0]).leaf;
-      const side = Math.min(places.length > 1 ? 190 : 260, scene.width * (places.length > 1 ? 0.36 : 0.42), scene.height * 0.42);
+      const side = Math.min(
+        places.length > 1 ? 190 : 260,
+        scene.width * (places.length > 1 ? 0.36 : 0.42),
+        scene.height * 0.42,
+      );
       const figures = places.map((place) =>
         element(
           "figure",
           {},
           tile(scene, place, Math.round(side)),
-          element("figcaption", {}, element("strong", {}, nameOf(tree, place)), factList(tree, prompt, place, places.length > 1)),
+          element(
+            "figcaption",
+            {},
+            element("strong", {}, nameOf(tree, place)),
+            factList(tree, prompt, place, places.length > 1),
+          ),
         ),
       );
       const head = element("header", {});
@@ -46,7 +55,11 @@ export function treeCard({ close, compare, choose }: Choices) {
         head.append(
           waiting
             ? element("span", { className: "hint" }, "Now click another leaf.")
-            : element("button", { type: "button", title: "Or click another leaf with Shift", onclick: compare }, "Compare"),
+            : element(
+                "button",
+                { type: "button", title: "Or click another leaf with Shift", onclick: compare },
+                "Compare",
+              ),
         );
       head.append(iconButton("\u00d7", "Close", close));
       card.replaceChildren(

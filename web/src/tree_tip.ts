@@ -17,7 +17,12 @@ export function treeTip() {
       if (key !== shown || tip.hidden)
         tip.replaceChildren(
           tile(scene, place, 112),
-          element("div", {}, element("strong", {}, nameOf(scene.tree, place)), factList(scene.tree, scene.prompt, place)),
+          element(
+            "div",
+            {},
+            element("strong", {}, nameOf(scene.tree, place)),
+            factList(scene.tree, scene.prompt, place),
+          ),
         );
       shown = key;
       tip.hidden = false;
@@ -35,7 +40,10 @@ export function treeTip() {
 /** What is known about a node, as names and values; in brief, what tells two leaves apart. */
 export function factList(tree: Tree, prompt: number, place: Place, brief = false): HTMLElement {
   const facts = factsOf(tree, prompt, place);
-  const lines: [string, string][] = facts.rewards.map(([name, value]) => [name, value === null ? "no opinion" : plain(value)]);
+  const lines: [string, string][] = facts.rewards.map(([name, value]) => [
+    name,
+    value === null ? "no opinion" : plain(value),
+  ]);
   if (facts.advantage !== null) lines.push(["advantage", signed(facts.advantage)]);
   if (facts.logProb !== null && !brief) lines.push(["log-prob", plain(facts.logProb)]);
   if (!brief) lines.push(["step", `${facts.step} of ${tree.sigmas.length - 1}`], ["sigma", facts.sigma.toFixed(2)]);

@@ -22,7 +22,13 @@ export interface TreeView {
 /** For tests in a browser: the latest times between frames of one movement in ms, and where the nodes are. */
 export interface TreeHook {
   frames(): number[];
-  view(): View & { prompt: number; iteration: number | null; nodes: ScreenNode[]; focus: Place | null; picked: Place[] };
+  view(): View & {
+    prompt: number;
+    iteration: number | null;
+    nodes: ScreenNode[];
+    focus: Place | null;
+    picked: Place[];
+  };
 }
 
 interface ScreenNode extends Place {
@@ -44,7 +50,8 @@ export function treeView(said: (note: string) => void): TreeView {
     role: "application",
     "aria-roledescription": "tree of pictures",
     "data-capture-wheel": "true", // Nodes 2.0 leaves the wheel to it while it has the focus
-    "aria-label": "Tree of pictures. Arrow keys move along it, Enter opens a picture, plus and minus zoom, 0 shows all.",
+    "aria-label":
+      "Tree of pictures. Arrow keys move along it, Enter opens a picture, plus and minus zoom, 0 shows all.",
   });
   const voice = element("div", { className: "voice", role: "status", "aria-live": "polite" });
   const tip = treeTip();
@@ -187,7 +194,14 @@ export function treeView(said: (note: string) => void): TreeView {
     fit();
   });
   // At the end of the scale, too, the wheel is for the tree and not for the graph.
-  canvas.addEventListener("wheel", (event) => { event.preventDefault(); event.stopPropagation(); }, { passive: false }); // prettier-ignore
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    { passive: false },
+  );
 
   // --- pointer
 
@@ -330,7 +344,8 @@ export function treeView(said: (note: string) => void): TreeView {
   // --- what is shown
 
   function show(next: Tree | null, ofPrompt: number): void {
-    const grows = next && tree && next.iteration === tree.iteration && next.generations.length >= tree.generations.length;
+    const grows =
+      next && tree && next.iteration === tree.iteration && next.generations.length >= tree.generations.length;
     const now = performance.now();
     if (!next) born = [];
     else if (!grows) born = next.generations.map((_, i) => (calm() ? 0 : now + i * STAGGER));
@@ -404,4 +419,3 @@ function ease(part: number): number {
 function calm(): boolean {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
-

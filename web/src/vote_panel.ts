@@ -32,9 +32,20 @@ export function votePanel(): void {
   const grid = element("div", { className: "pictures", role: "group", "aria-label": "Pictures" });
   const hint = element("p", { className: "hint" });
   const skip = element("button", { type: "button", onclick: () => void send(null) }, "Skip");
-  const submit = element("button", { type: "button", className: "main", title: "Ctrl+Enter", onclick: () => void send(votes) }, "Submit"); // prettier-ignore
+  const submit = element(
+    "button",
+    { type: "button", className: "main", title: "Ctrl+Enter", onclick: () => void send(votes) },
+    "Submit",
+  );
   dialog.append(
-    element("header", {}, title, where, time, iconButton("\u00d7", "Close; the prompts keep waiting", () => dialog.close())),
+    element(
+      "header",
+      {},
+      title,
+      where,
+      time,
+      iconButton("\u00d7", "Close; the prompts keep waiting", () => dialog.close()),
+    ),
     note,
     grid,
     element("footer", {}, hint, skip, submit),
@@ -62,7 +73,12 @@ export function votePanel(): void {
     if (picture < 0 || !ballot || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target !== cells[picture] && (event.key === "Enter" || event.key === " ")) return;
     const to = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() }[event.key];
-    const next = votesAfterKey(ballot.how, votes, picture, event.key.length === 1 ? event.key.toLowerCase() : event.key);
+    const next = votesAfterKey(
+      ballot.how,
+      votes,
+      picture,
+      event.key.length === 1 ? event.key.toLowerCase() : event.key,
+    );
     if (to !== undefined) focusOn(picture + to);
     else if (next) change(next);
     else return;
@@ -117,7 +133,8 @@ export function votePanel(): void {
       build();
     }
     corner.hidden = !(closed && ballots.length);
-    reopen.textContent = ballots.length === 1 ? "1 prompt waits for your vote" : `${ballots.length} prompts wait for your vote`;
+    reopen.textContent =
+      ballots.length === 1 ? "1 prompt waits for your vote" : `${ballots.length} prompts wait for your vote`;
     if (ballot && !closed && !dialog.open) {
       dialog.showModal();
       focusOn(0);
@@ -153,7 +170,14 @@ export function votePanel(): void {
     const vote = (value: number, sign: string, label: string) =>
       element(
         "button",
-        { type: "button", value: String(value), tabIndex: -1, title: label, "aria-label": label, onclick: () => change(cast(how, votes, i, value)) },
+        {
+          type: "button",
+          value: String(value),
+          tabIndex: -1,
+          title: label,
+          "aria-label": label,
+          onclick: () => change(cast(how, votes, i, value)),
+        },
         sign,
       );
     const stars = Array.from({ length: STARS }, (_, at) => vote(at + 1, "\u2605", voteText(how, at + 1)));
@@ -210,7 +234,13 @@ export function votePanel(): void {
       if (fresh.length > ballots.length && !ballots.length) {
         closed = false; // a new round
         say("");
-      } else if (!sending && before && dialog.open && !fresh.some(({ id }) => id === before) && ballots.some(({ id }) => id === before))
+      } else if (
+        !sending &&
+        before &&
+        dialog.open &&
+        !fresh.some(({ id }) => id === before) &&
+        ballots.some(({ id }) => id === before)
+      )
         say("That prompt was answered elsewhere, or its time was up.");
       ballots = fresh;
       refresh();

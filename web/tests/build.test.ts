@@ -24,8 +24,11 @@ test("ComfyUI finds one script, which is small and asks for nothing but ComfyUI'
 
 test("all styles are under .treegrpo", async () => {
   const css = (await read("dist/treegrpo.css")).replace(/\/\*[^]*?\*\//g, "");
-  const selectors = [...css.matchAll(/([^{}]+)\{/g)].map(([, selector]) => selector.trim()).filter((selector) => !selector.startsWith("@"));
-  for (const selector of selectors.flatMap((selector) => selector.split(","))) expect(selector.trim()).toMatch(/^\.treegrpo\b/);
+  const selectors = [...css.matchAll(/([^{}]+)\{/g)]
+    .map(([, selector]) => selector.trim())
+    .filter((selector) => !selector.startsWith("@"));
+  for (const selector of selectors.flatMap((selector) => selector.split(",")))
+    expect(selector.trim()).toMatch(/^\.treegrpo\b/);
 });
 
 test("the types are those of schema.json; if not, `npm run build`", async () => {

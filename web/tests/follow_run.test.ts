@@ -34,7 +34,10 @@ describe("news", () => {
   });
 
   test("of a step without a new generation only counts the step", () => {
-    const tree = withNews(growing(whole, 3), newsOf(growing(whole, 3), { generation: null, sheet: null, step: 7, index: 3 }));
+    const tree = withNews(
+      growing(whole, 3),
+      newsOf(growing(whole, 3), { generation: null, sheet: null, step: 7, index: 3 }),
+    );
     expect(tree).toEqual({ ...growing(whole, 3), step: 7 });
   });
 
@@ -130,7 +133,10 @@ describe("a run that is followed", () => {
   });
 
   test("a damaged tree says so, and the others can still be seen", async () => {
-    api.routes.set("/treegrpo/runs/my taste/trees/5", () => new Response('{"error": "5.json is damaged."}', { status: 500 }));
+    api.routes.set(
+      "/treegrpo/runs/my taste/trees/5",
+      () => new Response('{"error": "5.json is damaged."}', { status: 500 }),
+    );
     follower.open("my taste", 5);
     await settle();
     expect(known.problem).toBe("5.json is damaged.");

@@ -65,7 +65,16 @@ test("Train shows the run of its name, follows what it trains, and forgets it wh
   addTreeWidget(train);
   await settle();
   expect(state()).toBe("iteration 13 of 100");
-  const news = { node: "5", run: "other", iteration: 13, step: 0, index: 0, generation: null, sheet: null, complete: false };
+  const news = {
+    node: "5",
+    run: "other",
+    iteration: 13,
+    step: 0,
+    index: 0,
+    generation: null,
+    sheet: null,
+    complete: false,
+  };
   api.routes.set("/treegrpo/runs/other/trees/live", { ...growing(grownTree(), 1), iteration: 13 });
   api.tell("treegrpo.tree", { ...news, node: "7" });
   await settle();

@@ -29,7 +29,12 @@ test("prompts and iterations can be chosen, whatever is in their names", async (
   await settle();
   const [prompt, iteration] = view.element.querySelectorAll("select");
   expect([...prompt.options].map(({ text }) => text)).toEqual(["<b>one</b>", "two", "prompt 3"]);
-  expect([...iteration.options].map(({ text }) => text)).toEqual(["Latest", "Iteration 11", "Iteration 6", "Iteration 1"]);
+  expect([...iteration.options].map(({ text }) => text)).toEqual([
+    "Latest",
+    "Iteration 11",
+    "Iteration 6",
+    "Iteration 1",
+  ]);
   part('[title="Next prompt"]').click();
   expect(prompt.selectedIndex).toBe(1);
   view.choosePrompt(5);
@@ -55,7 +60,10 @@ test("a preview that is gone says so", async () => {
 
 test("when one tree is damaged, the others can be chosen", async () => {
   api.routes.set("/treegrpo/runs/my taste", someRun());
-  api.routes.set("/treegrpo/runs/my taste/trees/live", () => new Response('{"error": "live.json is damaged."}', { status: 500 }));
+  api.routes.set(
+    "/treegrpo/runs/my taste/trees/live",
+    () => new Response('{"error": "live.json is damaged."}', { status: 500 }),
+  );
   view.follower.open("my taste");
   await settle();
   expect(part(".problem").textContent).toBe("live.json is damaged.");

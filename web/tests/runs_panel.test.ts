@@ -6,12 +6,15 @@ import { grownTree, someRun, summary } from "./trees";
 
 let panel: RunsPanel;
 const items = () => [...panel.element.querySelectorAll<HTMLButtonElement>(".item")];
-const button = (text: string) => [...panel.element.querySelectorAll("button")].find(({ textContent }) => textContent === text)!;
+const button = (text: string) =>
+  [...panel.element.querySelectorAll("button")].find(({ textContent }) => textContent === text)!;
 
 beforeEach(async () => {
   document.body.replaceChildren();
   api.reset();
-  api.routes.set("/treegrpo/runs", { runs: [summary("my taste"), summary("other", { running: true, problem: "config.json is damaged." })] });
+  api.routes.set("/treegrpo/runs", {
+    runs: [summary("my taste"), summary("other", { running: true, problem: "config.json is damaged." })],
+  });
   api.routes.set("/treegrpo/runs/my taste", someRun());
   api.routes.set("/treegrpo/runs/my taste/trees/live", grownTree());
   api.routes.set("/treegrpo/runs/my taste/workflow", { nodes: [], version: 0.4 });

@@ -14,8 +14,18 @@ test("names of runs are put into addresses as they are meant", async () => {
 
 test.each([
   ["the server's own sentence", () => new Response('{"error": "No such run."}', { status: 404 }), "No such run.", 404],
-  ["its status where it has none", () => new Response("<h1>Bad gateway</h1>", { status: 502 }), "ComfyUI answered with 502.", 502],
-  ["that an answer was cut short", () => new Response('{"summary": {', { status: 200 }), "ComfyUI's answer was cut short.", 200],
+  [
+    "its status where it has none",
+    () => new Response("<h1>Bad gateway</h1>", { status: 502 }),
+    "ComfyUI answered with 502.",
+    502,
+  ],
+  [
+    "that an answer was cut short",
+    () => new Response('{"summary": {', { status: 200 }),
+    "ComfyUI's answer was cut short.",
+    200,
+  ],
 ])("a problem says %s", async (_, answer, message, status) => {
   api.routes.set("/treegrpo/runs/x", answer);
   await expect(readRun("x")).rejects.toMatchObject({ message, status });
@@ -23,5 +33,8 @@ test.each([
 
 test("no answer at all is a problem of its own", async () => {
   api.down = true;
-  await expect(castVote("x", { votes: null })).rejects.toMatchObject({ message: "ComfyUI does not answer.", status: 0 });
+  await expect(castVote("x", { votes: null })).rejects.toMatchObject({
+    message: "ComfyUI does not answer.",
+    status: 0,
+  });
 });

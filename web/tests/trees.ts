@@ -13,7 +13,12 @@ export function chance(seed: number): () => number {
 }
 
 /** A scored tree: `branch` children at each of the first steps, the leaves after `steps`. */
-export function grownTree(branch = [3, 3, 3], prompts = ["a lighthouse at dusk", "a maple leaf"], steps = 10, iteration = 12): Tree {
+export function grownTree(
+  branch = [3, 3, 3],
+  prompts = ["a lighthouse at dusk", "a maple leaf"],
+  steps = 10,
+  iteration = 12,
+): Tree {
   const draw = chance(iteration + branch.length);
   const sigmas = Array.from({ length: steps + 1 }, (_, i) => {
     const even = 1 - i / steps;
@@ -28,7 +33,12 @@ export function grownTree(branch = [3, 3, 3], prompts = ["a lighthouse at dusk",
       const own = taste + (draw() - 0.5) * (1.6 / (generation + 1));
       let worth = own;
       if (generation === last) rewards.push(0.35 + 0.2 * own);
-      else worth = branch.slice(generation, generation + 1).flatMap((n) => Array.from({ length: n }, () => walk(generation + 1, own))).reduce((a, b) => a + b, 0) / branch[generation];
+      else
+        worth =
+          branch
+            .slice(generation, generation + 1)
+            .flatMap((n) => Array.from({ length: n }, () => walk(generation + 1, own)))
+            .reduce((a, b) => a + b, 0) / branch[generation];
       advantages[generation].push(worth * 1.6);
       return worth;
     };
@@ -99,7 +109,12 @@ export function someCurves(iterations = 40, rewards = ["clipscore"]): Curves {
   const iteration = Array.from({ length: iterations }, (_, i) => i);
   return {
     iteration,
-    reward: Object.fromEntries(rewards.map((name, r) => [name, iteration.map((i) => (r + 1) * (0.33 + 0.18 * (1 - Math.exp(-i / 14)) + 0.03 * draw()))])),
+    reward: Object.fromEntries(
+      rewards.map((name, r) => [
+        name,
+        iteration.map((i) => (r + 1) * (0.33 + 0.18 * (1 - Math.exp(-i / 14)) + 0.03 * draw())),
+      ]),
+    ),
     spread: Object.fromEntries(rewards.map((name, r) => [name, iteration.map((i) => (r + 1) * (0.09 - 0.001 * i))])),
     heldout: iteration.map((i) => (i % 8 === 4 ? 0.32 + 0.15 * (1 - Math.exp(-i / 14)) : null)),
   };
@@ -124,7 +139,10 @@ export function summary(run = "my taste", more: Partial<RunSummary> = {}): RunSu
 }
 
 export function someRun(run = "my taste", more: Partial<Run> = {}): Run {
-  const file = (filename: string, bytes: number) => ({ picture: { filename, subfolder: `treegrpo/${run}`, type: "output" as const }, bytes });
+  const file = (filename: string, bytes: number) => ({
+    picture: { filename, subfolder: `treegrpo/${run}`, type: "output" as const },
+    bytes,
+  });
   return {
     summary: summary(run),
     curves: someCurves(),

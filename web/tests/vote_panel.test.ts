@@ -16,7 +16,9 @@ const waiting = () => document.querySelector<HTMLElement>(".waiting")!;
 const note = () => dialog().querySelector<HTMLElement>(".problem")!;
 const cells = () => [...dialog().querySelectorAll<HTMLElement>(".picture")];
 const press = (key: string, more = {}) =>
-  (document.activeElement ?? dialog()).dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more }));
+  (document.activeElement ?? dialog()).dispatchEvent(
+    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more }),
+  );
 
 async function start(...ballots: Ballot[]): Promise<void> {
   open = ballots;

@@ -44,7 +44,11 @@ describe("a ranking", () => {
 });
 
 test("votes in words", () => {
-  expect([voteText("stars", 1), voteText("stars", 3), voteText("thumbs", -1), voteText("rank", 2), voteText("rank", null)]).toEqual(
-    ["1 star", "3 stars", "thumb down", "place 2", "no vote"],
-  );
+  expect([
+    voteText("stars", 1),
+    voteText("stars", 3),
+    voteText("thumbs", -1),
+    voteText("rank", 2),
+    voteText("rank", null),
+  ]).toEqual(["1 star", "3 stars", "thumb down", "place 2", "no vote"]);
 });

@@ -5,7 +5,11 @@ import { chance, grownTree, growing, someCurves, someRun, summary } from "../tre
 const query = new URLSearchParams(location.search);
 const size = query.get("tree") ?? "27";
 const BRANCHES: Record<string, number[]> = { "27": [3, 3, 3], "64": [4, 4, 4], "4096": [4, 4, 4, 4, 4, 4] };
-const whole = grownTree(BRANCHES[size], size === "4096" ? ["a lighthouse at dusk"] : undefined, size === "4096" ? 12 : 10);
+const whole = grownTree(
+  BRANCHES[size],
+  size === "4096" ? ["a lighthouse at dusk"] : undefined,
+  size === "4096" ? 12 : 10,
+);
 if (size === "4096") whole.sheet!.columns = 80;
 let shown: Tree = query.get("grow") ? growing(whole, 0) : whole;
 const ballots: Ballot[] = query.get("votes")
@@ -13,7 +17,11 @@ const ballots: Ballot[] = query.get("votes")
       id: `b${place}`,
       prompt: whole.prompts[place - 1],
       how: query.get("votes") as Ballot["how"],
-      pictures: Array.from({ length: Number(query.get("leaves") ?? 9) }, (_, i) => ({ filename: `leaf-${place}-${i}.png`, subfolder: "", type: "temp" as const })),
+      pictures: Array.from({ length: Number(query.get("leaves") ?? 9) }, (_, i) => ({
+        filename: `leaf-${place}-${i}.png`,
+        subfolder: "",
+        type: "temp" as const,
+      })),
       place,
       of: 8,
       deadline: Date.now() / 1000 + 272,
@@ -34,8 +42,16 @@ function answer(route: string, options?: RequestInit): unknown {
     return {
       runs: [
         summary("my taste", { running: true }),
-        summary("watercolour, loose", { done: 100, before: { clipscore: 0.31, stars: 2.1 }, after: { clipscore: 0.47, stars: 3.9 } }),
-        summary("a broken one", { problem: "metrics.jsonl ends in the middle of a line.", thumbnail: null, resumable: false }),
+        summary("watercolour, loose", {
+          done: 100,
+          before: { clipscore: 0.31, stars: 2.1 },
+          after: { clipscore: 0.47, stars: 3.9 },
+        }),
+        summary("a broken one", {
+          problem: "metrics.jsonl ends in the middle of a line.",
+          thumbnail: null,
+          resumable: false,
+        }),
       ],
     };
   if (parts[1] === "gone") return 404;
@@ -94,7 +110,9 @@ class Api extends EventTarget {
     if (query.get("lost")) return "/nothing.png";
     const name = new URLSearchParams(route.split("?")[1]).get("filename")!;
     const sheet = shown.sheet ?? whole.sheet!;
-    return name === "12.jpg" && !route.includes("thumbnail") ? sheetUrl(sheet.columns, sheet.tiles) : sheetUrl(1, 1 + Number(/\d+/.exec(name)?.[0] ?? 0) * 0);
+    return name === "12.jpg" && !route.includes("thumbnail")
+      ? sheetUrl(sheet.columns, sheet.tiles)
+      : sheetUrl(1, 1 + Number(/\d+/.exec(name)?.[0] ?? 0) * 0);
   }
 }
 
@@ -104,6 +122,15 @@ export const api = new Api();
 export function grow(): void {
   const index = shown.generations.length;
   shown = index < whole.generations.length ? growing(whole, index + 1) : whole;
-  const detail = { node: "5", run: "my taste", iteration: shown.iteration, step: shown.step, index, generation: shown.complete ? null : shown.generations[index], sheet: shown.sheet, complete: shown.complete };
+  const detail = {
+    node: "5",
+    run: "my taste",
+    iteration: shown.iteration,
+    step: shown.step,
+    index,
+    generation: shown.complete ? null : shown.generations[index],
+    sheet: shown.sheet,
+    complete: shown.complete,
+  };
   api.dispatchEvent(new CustomEvent("treegrpo.tree", { detail }));
 }

@@ -9,7 +9,11 @@ const web = new URL("../../", import.meta.url);
 const TYPES = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript" };
 
 const bundled = await build({
-  entryPoints: [new URL("page.ts", import.meta.url).pathname, new URL("app.ts", import.meta.url).pathname, new URL("api.ts", import.meta.url).pathname],
+  entryPoints: [
+    new URL("page.ts", import.meta.url).pathname,
+    new URL("app.ts", import.meta.url).pathname,
+    new URL("api.ts", import.meta.url).pathname,
+  ],
   bundle: true,
   splitting: true,
   format: "esm",
