@@ -10086,7 +10086,8 @@ function votePanel() {
       sign2
     );
     const stars = Array.from({ length: STARS }, (_2, at) => vote(at + 1, "★", voteText(how, at + 1)));
-    const thumbs = [vote(1, "👍", voteText(how, 1)), vote(-1, "👎", voteText(how, -1))];
+    const thumb = (way) => element("i", { className: `pi pi-thumbs-${way}-fill` });
+    const thumbs = [vote(1, thumb("up"), voteText(how, 1)), vote(-1, thumb("down"), voteText(how, -1))];
     cell.append(element("div", { className: how }, ...how === "stars" ? stars : thumbs));
     cell.addEventListener("click", () => focusOn(i));
     return cell;

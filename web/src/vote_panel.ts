@@ -167,7 +167,7 @@ export function votePanel(): void {
       cell.addEventListener("click", () => change(ranked(votes, i)));
       return cell;
     }
-    const vote = (value: number, sign: string, label: string) =>
+    const vote = (value: number, sign: Node | string, label: string) =>
       element(
         "button",
         {
@@ -181,7 +181,9 @@ export function votePanel(): void {
         sign,
       );
     const stars = Array.from({ length: STARS }, (_, at) => vote(at + 1, "\u2605", voteText(how, at + 1)));
-    const thumbs = [vote(1, "\ud83d\udc4d", voteText(how, 1)), vote(-1, "\ud83d\udc4e", voteText(how, -1))];
+    // From ComfyUI's own icons, since not every machine has a font with thumbs.
+    const thumb = (way: string) => element("i", { className: `pi pi-thumbs-${way}-fill` });
+    const thumbs = [vote(1, thumb("up"), voteText(how, 1)), vote(-1, thumb("down"), voteText(how, -1))];
     cell.append(element("div", { className: how }, ...(how === "stars" ? stars : thumbs)));
     cell.addEventListener("click", () => focusOn(i));
     return cell;
