@@ -9636,9 +9636,6 @@ function previewWidget(node) {
     view.choosePrompt(Number(prompt?.value ?? 0));
   });
   node.onConfigure = after(node.onConfigure, open);
-  node.hideOutputImages = true;
-  node.onDrawBackground = () => {
-  };
 }
 function add(node, view, height, size) {
   view.element.style.minHeight = `${height}px`;
@@ -9652,6 +9649,9 @@ function add(node, view, height, size) {
     }
   });
   widget.serialize = false;
+  node.hideOutputImages = true;
+  node.onDrawBackground = () => {
+  };
   node.setSize([Math.max(node.size[0], size[0]), Math.max(node.size[1], size[1])]);
 }
 function listen(node, view, first) {

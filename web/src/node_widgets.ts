@@ -55,9 +55,6 @@ function previewWidget(node: GraphNode): void {
     view.choosePrompt(Number(prompt?.value ?? 0));
   });
   node.onConfigure = after(node.onConfigure, open);
-  // The node's pictures are for those who have no widget; here they would stand below it a second time.
-  node.hideOutputImages = true;
-  node.onDrawBackground = () => {};
 }
 
 function add(node: GraphNode, view: RunView, height: number, size: [number, number]): void {
@@ -71,6 +68,9 @@ function add(node: GraphNode, view: RunView, height: number, size: [number, numb
     setValue: () => {},
   });
   widget.serialize = false;
+  // The node's pictures are for those who have no widget; here they would stand below it a second time.
+  node.hideOutputImages = true;
+  node.onDrawBackground = () => {};
   // A saved size is laid on top of this one later.
   node.setSize([Math.max(node.size[0], size[0]), Math.max(node.size[1], size[1])]);
 }
