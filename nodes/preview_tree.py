@@ -24,12 +24,12 @@ class PreviewTree(io.ComfyNode):
             node_id="TreeGRPO_PreviewTree",
             display_name="TreeGRPO Preview Tree",
             category=CATEGORY,
-            description="The tree of one prompt from noise to leaves, edges coloured by their advantage, and a "
-            "sheet of its leaves, best first.",
+            description="The trees from noise to leaves, edges coloured by their advantage. Click a picture to see "
+            "how it came about, and two to compare them.",
             search_aliases=["show tree", "view tree", "contact sheet"],
             inputs=[
-                TreeSocket.Input("tree"),
-                io.Int.Input("prompt", default=0, min=0, max=4095, tooltip="Which of the prompts, counted from 0."),
+                TreeSocket.Input("tree", tooltip="From Sample Tree, Score or Advantage."),
+                io.Int.Input("prompt", default=0, min=0, max=4095, tooltip="Which of the prompts is shown first, from 0."),
             ],
             outputs=[io.Image.Output(display_name="leaves", tooltip="The leaves of this prompt, best first.")],
             is_output_node=True,
