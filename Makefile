@@ -65,9 +65,8 @@ $(COMFYUI_VENV)/test.stamp: $(COMFYUI_VENV)/comfyui.stamp $(VENV)/test.stamp
 	$(COMFYUI_BIN)/python $(PIP) --editable '.[headless,test,browser]'
 	touch $@
 
-# Not npm ci: it wants the lock to name the builds of rollup for every platform, and not all of them are to be had.
 web/node_modules/install.stamp: web/package.json web/package-lock.json
-	npm --prefix web install --no-save --silent --no-audit --no-fund
+	npm --prefix web ci --silent --no-audit --no-fund
 	touch $@
 
 clean:

@@ -29,7 +29,9 @@ class PreviewTree(io.ComfyNode):
             search_aliases=["show tree", "view tree", "contact sheet"],
             inputs=[
                 TreeSocket.Input("tree", tooltip="From Sample Tree, Score or Advantage."),
-                io.Int.Input("prompt", default=0, min=0, max=4095, tooltip="Which of the prompts is shown first, from 0."),
+                io.Int.Input(
+                    "prompt", default=0, min=0, max=4095, tooltip="Which of the prompts is shown first, from 0."
+                ),
             ],
             outputs=[io.Image.Output(display_name="leaves", tooltip="The leaves of this prompt, best first.")],
             is_output_node=True,
