@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDED = ("__init__.py", "nodes/", "treegrpo/", "web/dist/", "locales/", "workflows/", "requirements.txt", "pyproject.toml")
+NEEDED = (
+    "__init__.py",
+    "nodes/",
+    "treegrpo/",
+    "web/dist/",
+    "locales/",
+    "workflows/",
+    "requirements.txt",
+    "pyproject.toml",
+)
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only git knows these patterns")

@@ -175,6 +175,23 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(folder):
     spread.set_additional_models("multigpu", [spread.clone()])
     with pytest.raises(UsageError, match=r"several GPUs"):
         ComfyPolicy(spread, vae, given, height=SIDE, width=SIDE)
+    patched = model.clone()
+    patched.set_model_double_block_patch(NetworkPatch(model))
+    with pytest.raises(UsageError, match=r"a network of its own"):
+        ComfyPolicy(patched, vae, given, height=SIDE, width=SIDE)
+
+
+class NetworkPatch:
+    """A patch as ComfyUI's nodes for model patches make them: it names the models that it runs."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, arguments: Any) -> Any:
+        return arguments
+
+    def models(self) -> list[Any]:
+        return [self.model]
 
 
 def test_a_lora_of_another_model_is_refused(folder):

@@ -216,8 +216,15 @@ class _OneStep(comfy.samplers.Sampler):
 def _own_copy(model: Any) -> Any:
     """A clone of a ModelPatcher that shares its weights and may be changed without the artist's MODEL changing.
 
-    Raises UsageError for models on several GPUs, and for those that dynamic VRAM cannot give as plain tensors.
+    Raises UsageError for models on several GPUs, for those that dynamic VRAM cannot give as plain tensors, and for
+    patches with networks of their own.
     """
+    if model.model_patches_models():
+        # Gradients would have to pass through networks that belong to ComfyUI's inference mode.
+        raise UsageError(
+            "model: a patch on it brings a network of its own (such as Z-Image's or Qwen's ControlNet patches), which "
+            "cannot be trained through; take that node out while training."
+        )
     if model.get_additional_models_with_key("multigpu"):
         raise UsageError("model: it is spread over several GPUs, where ComfyUI has no gradients; take that node out.")
     if model.is_dynamic():
