@@ -75,6 +75,9 @@ def test_it_grows_and_tells_what_is_in_the_run_folder(page: Page, server: Server
     page.wait_for_function("canvas => canvas.treegrpo.view().iteration === 1", arg=canvas)
     show(page, trainer)
     expect(page.locator(".treegrpo .state:visible").first).to_contain_text("iteration 2 of 2")
+    page.mouse.move(*place(page, canvas, 3, 5))
+    for known in ("Leaf 6 of 27", "clipscore", "advantage", "log-prob", "step"):
+        expect(page.locator(".treegrpo .tip:visible")).to_contain_text(known)
     click(page, canvas, 3, 4)
     tree = server.get(f"/treegrpo/runs/{name}/trees/live")
     shown = view(canvas)
