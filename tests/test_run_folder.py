@@ -1,8 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from treegrpo.errors import RunError, UsageError
-from treegrpo.run_folder import RunFolder
+from treegrpo.run_folder import RunFolder, is_running
 
 
 def test_state_and_facts_round_trip(tmp_path):
@@ -47,3 +49,17 @@ def test_damaged_state_is_named(tmp_path):
         folder.state_file.write_bytes(b"\x00" * 100)
         with pytest.raises(RunError, match=r"state\.safetensors.*damaged"):
             folder.load_state()
+
+
+def test_a_run_is_running_while_it_is_held_and_no_longer(tmp_path):
+    assert not is_running(tmp_path / "nowhere")
+    with RunFolder(tmp_path / "run"):
+        assert is_running(tmp_path / "run")
+    assert not is_running(tmp_path / "run")
+
+
+def test_those_who_look_do_not_take_each_other_for_a_run(tmp_path):
+    with RunFolder(tmp_path / "run"):
+        pass
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(lambda _: is_running(tmp_path / "run"), range(400)))

@@ -7,6 +7,7 @@ at all, and state.safetensors is written last: it is what makes an iteration cou
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from .errors import RunError, UsageError
 LOCK = ".lock"
 PATIENCE = 1.0
 """Seconds to wait for the lock: somebody may just be looking whether it is held."""
+LOOKING = threading.Lock()
+"""Two that look at the same moment would take each other for a run."""
 
 
 def is_running(path: Path) -> bool:
@@ -28,7 +31,7 @@ def is_running(path: Path) -> bool:
     if not (path / LOCK).exists():
         return False
     try:
-        with FileLock(path / LOCK, timeout=0):
+        with LOOKING, FileLock(path / LOCK, timeout=0):
             return False
     except Timeout:
         return True
