@@ -16,7 +16,7 @@ from .memory import DEFAULT_GB
 from .objective import WEIGHTINGS
 from .plan import LEAF_LIMIT, METHODS, TreePlan, preset, spaced
 from .process import KERNELS, Kernel
-from .rewards.registry import REWARDS
+from .rewards import registry
 from .update import UpdateSettings
 
 
@@ -87,7 +87,7 @@ class KernelTable(_Table):
 class RewardTable(_Table):
     """One reward of the mix. options: passed to the reward, for example template or model of clipscore."""
 
-    name: Annotated[str, _one_of("rewards.name", REWARDS)]
+    name: Annotated[str, AfterValidator(lambda name: check_known("rewards.name", name, registry.names()))]
     weight: float = 1.0
     options: dict[str, Any] = {}
 
