@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..bundled import EMOJI_CLIP
 from ..errors import UsageError
+from .preprocess import crop_centre, normalise
 
 ROWS = 32
 """Images per pass: bounds memory, and on a CPU it is twice as fast as hundreds at once, whose activations leave the
@@ -28,6 +29,7 @@ class ClipScore:
 
     def __init__(self, model: str | None = None, template: str = "{prompt}", device: str = "cpu") -> None:
         from transformers import CLIPModel, CLIPTokenizer
+        from transformers.image_processing_base import ImageProcessingMixin
 
         if "{prompt}" not in template:
             raise UsageError(
@@ -42,7 +44,8 @@ class ClipScore:
                 f'rewards.model: "{source}" is not a folder or hub id of a CLIP model ({error}).'
             ) from error
         self.template = template
-        self.preprocess = _Preprocess(source, self.model.config.vision_config.image_size)
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(source)
+        self.mean, self.std = settings["image_mean"], settings["image_std"]
 
     @torch.inference_mode()
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -55,10 +58,11 @@ class ClipScore:
     @torch.inference_mode()
     def embed_images(self, images: Tensor) -> Tensor:
         """Unit vectors [N, D] of images float32 [N, H, W, 3] in 0..1."""
-        pooled = [
-            self.model.vision_model(pixel_values=self.preprocess(part.to(self.model.device))).pooler_output
-            for part in images.split(ROWS)
-        ]
+        size = self.model.config.vision_config.image_size
+        pooled = []
+        for part in images.split(ROWS):
+            pixels = normalise(crop_centre(part.to(self.model.device), size), self.mean, self.std)
+            pooled.append(self.model.vision_model(pixel_values=pixels).pooler_output)
         return torch.nn.functional.normalize(self.model.visual_projection(torch.cat(pooled)), dim=1)
 
     @torch.inference_mode()
@@ -70,27 +74,3 @@ class ClipScore:
         ).to(self.model.device)
         pooled = self.model.text_model(input_ids=tokens.input_ids).pooler_output
         return torch.nn.functional.normalize(self.model.text_projection(pooled), dim=1)
-
-
-class _Preprocess:
-    """Resize the shorter side, crop the centre, normalise: CLIPImageProcessor's steps, batched on the device."""
-
-    def __init__(self, source: str, size: int) -> None:
-        from transformers.image_processing_base import ImageProcessingMixin
-
-        settings, _ = ImageProcessingMixin.get_image_processor_dict(source)
-        self.size = size
-        self.mean = torch.tensor(settings["image_mean"])
-        self.std = torch.tensor(settings["image_std"])
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """[N, H, W, 3] in 0..1 -> normalised [N, 3, size, size]."""
-        pixels = images.movedim(-1, 1)
-        height, width = pixels.shape[-2:]
-        if (height, width) != (self.size, self.size):
-            scale = self.size / min(height, width)
-            target = (max(self.size, round(height * scale)), max(self.size, round(width * scale)))
-            pixels = torch.nn.functional.interpolate(pixels, target, mode="bicubic", antialias=True).clamp(0, 1)
-            top, left = (target[0] - self.size) // 2, (target[1] - self.size) // 2
-            pixels = pixels[..., top : top + self.size, left : left + self.size]
-        return (pixels - self.mean.to(pixels)[:, None, None]) / self.std.to(pixels)[:, None, None]

@@ -1,0 +1,65 @@
+"""What CLIP-like models do to a picture before they look at it, batched on the pictures' device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Mean and standard deviation of the pixels that OpenAI's CLIP was trained on; its descendants keep them."""
+
+
+def crop_centre(images: Tensor, size: int) -> Tensor:
+    """The shorter side becomes `size`, the middle is kept: [N, H, W, 3] in 0..1 -> [N, 3, size, size].
+
+    Equals the bicubic resize of 8-bit pictures by Pillow 13, which shrinks one side after the other and rounds after
+    either, first the side that shrinks more; a picture of the right size stays as it is. What is cut off, and how its
+    halves are rounded, follows transformers' CLIPImageProcessor.
+    """
+    height, width = images.shape[1:3]
+    pixels = images.movedim(-1, 1).float()
+    if (height, width) != (size, size):
+        short = min(height, width)
+        target = (size * height // short, size * width // short)
+        rows_shrink_more = target[0] * width < target[1] * height
+        between = (target[0], width) if rows_shrink_more else (height, target[1])
+        pixels = _rounded(_resized(_rounded(pixels), between))
+        pixels = _rounded(_resized(pixels, target))
+        top, left = (target[0] - size) // 2, (target[1] - size) // 2
+        pixels = pixels[..., top : top + size, left : left + size]
+    return pixels
+
+
+def pad_to_square(images: Tensor, size: int) -> Tensor:
+    """The longer side becomes `size`, the rest is black: [N, H, W, 3] in 0..1 -> [N, 3, size, size].
+
+    As the hpsv2 package does it (its open_clip/transform.py, ResizeMaxSize): on floating-point pixels, neither
+    rounded nor clipped, so that bicubic overshoot goes beyond 0..1; half an odd border more goes right and below.
+    A side of a very long picture is at least one pixel.
+    """
+    pixels = images.movedim(-1, 1).float()
+    height, width = pixels.shape[-2:]
+    scale = size / max(height, width)
+    if scale != 1.0:
+        target = (max(1, round(height * scale)), max(1, round(width * scale)))
+        pixels = _resized(pixels, target)
+    below, right = size - pixels.shape[-2], size - pixels.shape[-1]
+    border = (right // 2, right - right // 2, below // 2, below - below // 2)
+    return torch.nn.functional.pad(pixels, border)
+
+
+def normalise(pixels: Tensor, mean: Sequence[float] = OPENAI_MEAN, std: Sequence[float] = OPENAI_STD) -> Tensor:
+    """(pixels - mean) / std for every channel of [N, 3, H, W]."""
+    return (pixels - pixels.new_tensor(mean)[:, None, None]) / pixels.new_tensor(std)[:, None, None]
+
+
+def _resized(pixels: Tensor, target: tuple[int, int]) -> Tensor:
+    return torch.nn.functional.interpolate(pixels, target, mode="bicubic", antialias=True)
+
+
+def _rounded(pixels: Tensor) -> Tensor:
+    """To the nearest of 256 levels, as in an 8-bit picture."""
+    return (pixels * 255).round().clamp(0, 255) / 255
