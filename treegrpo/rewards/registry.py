@@ -17,9 +17,11 @@ ENTRY_POINTS = "treegrpo.rewards"
 
 OWN = {
     "clipscore": "clipscore:ClipScore",
+    "http": "http_reward:HttpReward",
     "human_votes": "human_votes:HumanVotes",
     "jpeg_compressibility": "jpeg:JpegCompressibility",
     "jpeg_incompressibility": "jpeg:JpegIncompressibility",
+    "vlm_judge": "vlm_judge:VlmJudge",
 }
 """Module in this folder and class; imported when the reward is made, so that the others' libraries may be absent."""
 

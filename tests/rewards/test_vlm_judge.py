@@ -1,0 +1,70 @@
+import io
+from base64 import b64decode
+
+import numpy as np
+import pytest
+import torch
+from aiohttp import web
+from PIL import Image
+
+from tests.rewards.answering import answering
+from treegrpo.errors import RunError, UsageError
+from treegrpo.rewards.vlm_judge import VlmJudge, parse_points
+
+IMAGES = torch.tensor([0.0, 0.5, 1.0])[:, None, None, None].expand(3, 4, 4, 3)
+PROMPTS = ["a", "b", "c"]
+
+
+def looking(form: str):
+    async def answer(request: web.Request) -> web.Response:
+        asked = await request.json()
+        assert request.path == "/v1/chat/completions"
+        text, image = asked["messages"][0]["content"]
+        assert text["text"].endswith(("Prompt: a", "Prompt: b", "Prompt: c"))
+        assert asked["temperature"] == 0
+        kind, data = image["image_url"]["url"].split(",")
+        assert kind == "data:image/png;base64"
+        points = round(np.asarray(Image.open(io.BytesIO(b64decode(data)))).mean() / 25.5)
+        return web.json_response({"choices": [{"message": {"content": form.format(points)}}]})
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "form", ["{}", "{}/10", '{{"score": {}}}', "On a scale of 0 to 10 it has 2 faults: {} out of 10"]
+)
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_model_that_looks_at_the_picture_is_understood(form, concurrency):
+    with answering(looking(form)) as url:
+        scores = VlmJudge(f"{url}/v1/", "eyes", concurrency=concurrency).score(IMAGES, PROMPTS)
+    assert scores.tolist() == pytest.approx([0.0, 0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("reply", "points"),
+    [("7,5", 7.5), ("7.5", 7.5), ("11", None), ("-3", None), ("fine", None), ("", None), ("Score: 8.", 8.0)],
+)
+def test_points(reply, points):
+    assert parse_points(reply) == points
+
+
+def test_a_reply_without_points_is_quoted():
+    with (
+        answering(looking("I cannot say, {{}} " + "x" * 200)) as url,
+        pytest.raises(RunError, match="I cannot say") as caught,
+    ):
+        VlmJudge(f"{url}/v1", "eyes").score(IMAGES, PROMPTS)
+    assert "x" * 90 not in str(caught.value)
+
+
+def test_another_protocol_is_refused():
+    async def other(request: web.Request) -> web.Response:
+        return web.json_response({"answer": 7})
+
+    with answering(other) as url, pytest.raises(RunError, match="no chat completion"):
+        VlmJudge(f"{url}/v1", "eyes").score(IMAGES, PROMPTS)
+
+
+def test_a_model_must_be_named():
+    with pytest.raises(UsageError, match="model"):
+        VlmJudge("http://localhost:1/v1")

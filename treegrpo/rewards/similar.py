@@ -1,0 +1,69 @@
+"""Likeness to reference pictures (a moodboard), by embeddings that the caller provides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+
+Embed = Callable[[Tensor], Tensor]
+"""Embeddings [N, D] of pictures float32 [N, H, W, 3] in 0..1, of any length: only their directions matter."""
+
+
+class Similar:
+    """Cosine similarity of a picture's embedding with those of the references, averaged over the references: -1..1.
+
+    The mean, not the nearest: a picture that copies one reference scores below one that has what all of them share.
+    references: [R, H, W, C] in 0..1; grey ones (C = 1 or 2) are spread to RGB, an alpha channel is left out.
+    sign: 1 to come closer, -1 to keep away (the score is then minus the similarity).
+    Raises UsageError for no references, a wrong shape, or embeddings that are not [N, D].
+    """
+
+    def __init__(self, embed: Embed, references: Tensor, sign: int = 1) -> None:
+        self.name = "similar_images" if sign > 0 else "unlike_images"
+        self.embed = embed
+        self.direction = sign * self._directions(_as_rgb(references)).mean(0)
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Scores float32 [N] for images float32 [N, H, W, 3] in 0..1; the prompts do not matter.
+
+        The mean of cosines is the product with the mean of the references' unit vectors, so one vector is kept.
+        """
+        return (self._directions(images) @ self.direction).clamp(-1, 1)
+
+    @torch.no_grad()
+    def _directions(self, images: Tensor) -> Tensor:
+        """Unit vectors float32 [N, D] on the CPU."""
+        embeddings = self.embed(images)
+        if embeddings.ndim != 2 or len(embeddings) != len(images):
+            raise UsageError(
+                f"rewards: {self.name} got embeddings of shape {list(embeddings.shape)} for {len(images)} pictures; "
+                f"use an image encoder that returns one vector per picture, [{len(images)}, D]."
+            )
+        return torch.nn.functional.normalize(embeddings.float().cpu(), dim=1)
+
+
+def similar_images(embed: Embed, references: Tensor) -> Similar:
+    """Higher for pictures like the references; see Similar."""
+    return Similar(embed, references, 1)
+
+
+def unlike_images(embed: Embed, references: Tensor) -> Similar:
+    """Higher for pictures unlike the references; see Similar."""
+    return Similar(embed, references, -1)
+
+
+def _as_rgb(references: Tensor) -> Tensor:
+    """[R, H, W, 3] float32 of pictures with 1 to 4 channels."""
+    if references.ndim != 4 or not 1 <= references.shape[-1] <= 4:
+        raise UsageError(
+            f"references: shape {list(references.shape)} is not a batch of pictures; give [R, H, W, C] with 1 to 4 "
+            "channels."
+        )
+    if len(references) == 0:
+        raise UsageError("references: the batch is empty; give at least one picture.")
+    colours = references[..., :3] if references.shape[-1] >= 3 else references[..., :1].expand(-1, -1, -1, 3)
+    return colours.float()

@@ -1,0 +1,115 @@
+"""A vision language model as judge, on any server that speaks the OpenAI chat protocol (llama.cpp, Ollama, vLLM, …).
+
+Request, POST {url}/chat/completions, one per picture:
+{"model": "...", "temperature": 0, "messages": [{"role": "user", "content": [
+  {"type": "text", "text": "<rubric>\\n\\nPrompt: <prompt>"},
+  {"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}]}]}
+Answer, status 200: {"choices": [{"message": {"content": "..."}}]}, where the content holds {"score": 7}, or ends with a
+number such as 7, 7.5 or 7/10.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import torch
+from torch import Tensor
+
+from ..errors import RunError, UsageError
+from .post import checked_url, endpoint, png_base64, post_all, quote, whole
+
+RUBRIC = (
+    "Judge this picture. How well does it show what the prompt asks for, and how well is it made? 0: it shows "
+    "something else, or is spoilt. 5: it shows part of it, or has visible faults. 10: it shows all of it, without a "
+    "fault. Answer with one number from 0 to 10 and nothing else."
+)
+
+NUMBER = r"-?\d+(?:[.,]\d+)?"
+IN_JSON = re.compile(rf"""["']score["']\s*:\s*["']?({NUMBER})(?!\w|[.,]\d)""")
+SCALE = re.compile(r"(?<![\w.])0\s*(?:-|–|to)\s*10(?!\w)")
+"""The scale itself ("from 0 to 10"), which is no score."""
+IN_WORDS = re.compile(rf"(?<![\w.,-])({NUMBER})(?:\s*(?:/|out of)\s*10(?:\.0)?)?(?!\w|[.,]\d)")
+
+
+class VlmJudge:
+    """The number from 0 to 10 that the model answers, divided by 10: 0..1.
+
+    url: base address of the server, such as http://localhost:11434/v1. model: as the server calls it.
+    rubric: what is asked; the prompt is added below it. token_variable: name of an environment variable whose value is
+    sent as a Bearer token. concurrency: requests at a time. Raises UsageError for settings that cannot be.
+    """
+
+    name = "vlm_judge"
+
+    def __init__(
+        self,
+        url: str = "",
+        model: str = "",
+        rubric: str = RUBRIC,
+        token_variable: str = "",
+        timeout_seconds: float = 60.0,
+        concurrency: int = 4,
+    ) -> None:
+        self.server = endpoint(self.name, _completions(url), token_variable, timeout_seconds)
+        self.concurrency = whole("concurrency", concurrency, 1, 64)
+        if not model.strip() or not rubric.strip():
+            raise UsageError(
+                "rewards: vlm_judge needs a model and a rubric; write the name that the server gives the model, and "
+                "what to judge."
+            )
+        self.model, self.rubric = model.strip(), rubric
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Scores float32 [N] for images float32 [N, H, W, 3] in 0..1. Raises RunError when the server fails."""
+        requests = (self._request(pixels, prompt) for pixels, prompt in zip(images, prompts, strict=True))
+        answers = post_all(self.server, requests, self.concurrency)
+        return torch.tensor([self._score(answer) for answer in answers], dtype=torch.float32)
+
+    def _request(self, pixels: Tensor, prompt: str) -> dict[str, Any]:
+        text = {"type": "text", "text": f"{self.rubric}\n\nPrompt: {prompt}"}
+        image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png_base64(pixels)}"}}
+        return {
+            "model": self.model,
+            "temperature": 0,
+            "messages": [{"role": "user", "content": [text, image]}],
+        }
+
+    def _score(self, answer: Any) -> float:
+        try:
+            reply = answer["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError):
+            reply = None
+        if not isinstance(reply, str):
+            raise RunError(
+                self.server.failed(f"answered {quote(str(answer))}, which is no chat completion; correct url or model.")
+            )
+        points = parse_points(reply)
+        if points is None:
+            raise RunError(
+                self.server.failed(
+                    f"answered {quote(reply)}, in which there is no number from 0 to 10; ask for one in rubric, or "
+                    "choose another model."
+                )
+            )
+        return points / 10
+
+
+def parse_points(reply: str) -> float | None:
+    """The points, 0..10, in what a model wrote: of the last {"score": x}, or else the last number.
+
+    None if there are none, or they lie outside. "7/10" and "7 out of 10" are 7, "7,5" is 7.5, and a "0 to 10" that
+    repeats the scale is skipped.
+    """
+    found = IN_JSON.findall(reply) or IN_WORDS.findall(SCALE.sub(" ", reply))
+    points = float(found[-1].replace(",", ".")) if found else -1.0
+    return points if 0 <= points <= 10 else None
+
+
+def _completions(url: str) -> str:
+    """The address of the chat protocol below a base address; a query, as some hosts want one, stays behind it."""
+    parts = urlsplit(checked_url(url))
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    return urlunsplit(parts._replace(path=f"{path}/chat/completions"))
