@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMFYUI_VENV := .venv-comfyui
 COMFYUI_BIN := $(COMFYUI_VENV)/bin
+REFERENCE_VENV := .venv-reference
+REFERENCE_BIN := $(REFERENCE_VENV)/bin
 MAKEFLAGS += --jobs=2
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -16,7 +18,7 @@ demo: $(VENV)/headless.stamp
 # Two of them run beside each other, on one core each: the models of the tests are too small to use two.
 test: test-library test-comfyui test-browser test-web
 
-test-library: $(VENV)/test.stamp
+test-library: $(VENV)/test.stamp $(REFERENCE_VENV)/reference.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -65,9 +67,17 @@ $(COMFYUI_VENV)/test.stamp: $(COMFYUI_VENV)/comfyui.stamp $(VENV)/test.stamp
 	$(COMFYUI_BIN)/python $(PIP) --editable '.[headless,test,browser]'
 	touch $@
 
+# The packages that rewards are compared with: they need old releases of others.
+$(REFERENCE_VENV)/reference.stamp: constraints.txt $(addprefix tests/rewards/reference,.txt _bare.txt)
+	test -x $(REFERENCE_BIN)/python || $(PYTHON) -m venv $(REFERENCE_VENV)
+	$(REFERENCE_BIN)/python $(PIP) --requirement tests/rewards/reference.txt
+	$(REFERENCE_BIN)/python $(PIP) --no-deps --requirement tests/rewards/reference_bare.txt
+	$(REFERENCE_BIN)/python -m comfyui.prepare
+	touch $@
+
 web/node_modules/install.stamp: web/package.json web/package-lock.json
 	npm --prefix web ci --silent --no-audit --no-fund
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(COMFYUI_VENV) build web/node_modules
+	rm -rf $(VENV) $(COMFYUI_VENV) $(REFERENCE_VENV) build web/node_modules

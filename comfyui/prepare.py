@@ -1,4 +1,4 @@
-"""Make torchvision and torchaudio importable beside a CPU build of torch.
+"""Make torchvision and torchaudio importable beside a CPU build of torch, where they are installed.
 
 ComfyUI imports both when it starts. On Linux the package index has them linked against CUDA only, so that beside a
 CPU build of torch their C libraries cannot load, and importing them fails. Nothing here needs what is in the
@@ -56,7 +56,7 @@ def remove_library() -> None:
 def prepare() -> None:
     """Repair what cannot be imported. Raises RuntimeError if it cannot be imported after that either."""
     for name, repair in (("torchvision", define_operators), ("torchaudio", remove_library)):
-        if importable(name):
+        if importlib.util.find_spec(name) is None or importable(name):
             continue
         repair()
         if not importable(name):

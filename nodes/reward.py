@@ -15,6 +15,7 @@ from comfy_api.latest import io
 from ..treegrpo.config import RewardTable, make_table
 from ..treegrpo.errors import UsageError
 from ..treegrpo.iteration import Rewards
+from ..treegrpo.rewards.host import Host
 from ..treegrpo.rewards.human_votes import RANGES, HumanVotes
 from ..treegrpo.rewards.registry import create
 from ..treegrpo.rewards.reward import Reward as RewardProtocol
@@ -122,8 +123,7 @@ def _created(name: str, options: str) -> RewardProtocol:
     settings = json.loads(options)
     if name == "clipscore":
         settings["model"] = _clip_folder(settings["model"])
-        settings["device"] = str(management.get_torch_device())
-    return create(name, **settings)
+    return create(name, Host(management.get_torch_device()), **settings)
 
 
 def _clip_folder(model: str) -> str | None:

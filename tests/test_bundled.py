@@ -37,7 +37,7 @@ def test_loads_as_a_stock_pipeline_in_float32_and_draws_with_its_defaults():
         texts, num_inference_steps=10, guidance_scale=1.0, generator=torch.Generator().manual_seed(0), output_type="np"
     ).images
     scorer = ClipScore()
-    nearest = (scorer.embed_images(torch.from_numpy(images)) @ scorer.embed_texts(NAMES).T).argmax(1)
+    nearest = (scorer.clip.embed_images(torch.from_numpy(images)) @ scorer.clip.embed_texts(NAMES).T).argmax(1)
     right = np.mean([NAMES[place] == name for place, name in zip(nearest.tolist(), NAMES, strict=False)])
     assert right >= 0.75, "T5 padding of the default length must not spoil the pictures"
 
@@ -46,9 +46,9 @@ def test_draws_what_the_prompt_says_in_the_style_that_it_says(policy_base):
     texts = [f"{name}, {style} style" for name in NAMES for style in STYLES]
     images = decode(policy_base, sample(policy_base, texts, 10, torch.Generator().manual_seed(0), SIZES), SIZES)
     scorer = ClipScore()
-    seen = scorer.embed_images(images)
-    names = (seen @ scorer.embed_texts(NAMES).T).argmax(1).view(len(NAMES), len(STYLES))
-    styles = (seen @ scorer.embed_texts([f"{style} style" for style in STYLES]).T).argmax(1).view_as(names)
+    seen = scorer.clip.embed_images(images)
+    names = (seen @ scorer.clip.embed_texts(NAMES).T).argmax(1).view(len(NAMES), len(STYLES))
+    styles = (seen @ scorer.clip.embed_texts([f"{style} style" for style in STYLES]).T).argmax(1).view_as(names)
     right_names = (names == torch.arange(len(NAMES))[:, None]).float().mean()
     right_styles = (styles == torch.arange(len(STYLES))).float().mean()
     # The card's own figures are higher; 320 pictures leave a standard error of about 2 %.
@@ -60,6 +60,8 @@ def test_prompts_without_a_style_come_in_mixed_styles(policy_base):
     texts = [name for name in NAMES for _ in range(2)]
     images = decode(policy_base, sample(policy_base, texts, 10, torch.Generator().manual_seed(1), SIZES), SIZES)
     scorer = ClipScore()
-    styles = (scorer.embed_images(images) @ scorer.embed_texts([f"{style} style" for style in STYLES]).T).argmax(1)
+    styles = (
+        scorer.clip.embed_images(images) @ scorer.clip.embed_texts([f"{style} style" for style in STYLES]).T
+    ).argmax(1)
     shares = torch.bincount(styles, minlength=len(STYLES)) / len(styles)
     assert shares.min() > 0.05, "a taste can only be learned from styles that are drawn at all"

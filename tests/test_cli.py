@@ -85,7 +85,7 @@ def test_impossible_plans_are_usage_errors_in_one_sentence(treegrpo, arguments, 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (('name = "jpeg_compressibility"', 'name = "hps"'), "clipscore, http, human_votes, jpeg_compressibility"),
+        (('name = "jpeg_compressibility"', 'name = "hps"'), "human_votes, imagereward, jpeg_compressibility"),
         (("[plan]", '[kernel]\nname = "euler"\n[plan]'), "flow_sde, dance_sde, cps, ddim"),
         (("[plan]", '[advantage]\nbackup = "max"\n[plan]'), "logprob, mean"),
         (("[plan]", '[window]\nschedule = "random"\n[plan]'), "geometric, shifting"),
@@ -121,7 +121,7 @@ def test_a_bad_reward_is_a_usage_error(treegrpo, tmp_path):
     )
     for command in commands:
         for reward, words in (
-            (["--reward", "hps"], "clipscore, http, human_votes"),
+            (["--reward", "hps"], "http, human_votes"),
             (["--reward", "clipscore", "--option", "x"], "="),
         ):
             code, _, err = treegrpo(*command, *reward)

@@ -10,6 +10,7 @@ from . import lora_file
 from .config import Config, LoraTable, ModelTable, RewardTable
 from .errors import UsageError
 from .iteration import Rewards
+from .rewards.host import Host
 from .rewards.registry import create
 
 if TYPE_CHECKING:
@@ -55,5 +56,5 @@ def open_model(model: ModelTable, lora: LoraTable, seed: int = 0) -> DiffusersPo
 
 
 def build_rewards(tables: Sequence[RewardTable]) -> Rewards:
-    """The rewards with their weights. Raises UsageError for unknown names and options."""
-    return [(create(table.name, **table.options), table.weight) for table in tables]
+    """The rewards with their weights, on the machine's accelerator. Raises UsageError for unknown names and options."""
+    return [(create(table.name, Host(), **table.options), table.weight) for table in tables]

@@ -10,7 +10,7 @@ MODULE = """
 class Redness:
     name = "redness"
 
-    def __init__(self, factor=1.0):
+    def __init__(self, factor: float = 1.0):
         self.factor = factor
 
     def score(self, images, prompts):
@@ -39,6 +39,16 @@ def test_a_package_adds_a_reward():
     assert make_table(RewardTable, name="redness").name == "redness"
     images = torch.rand(3, 4, 4, 3)
     assert torch.equal(registry.create("redness", factor=2.0).score(images, [""] * 3), 2 * images[..., 0].mean((1, 2)))
+
+
+@pytest.mark.usefixtures("_package")
+def test_options_given_as_text_become_numbers():
+    assert registry.create("redness", factor="0.5").factor == 0.5
+    assert registry.create("http", url="http://localhost", batch="3", timeout_seconds="2.5").batch == 3
+    with pytest.raises(UsageError, match=r'redness.factor = "much" is not a number'):
+        registry.create("redness", factor="much")
+    with pytest.raises(UsageError, match=r'http.batch = "2.5" is not a whole number'):
+        registry.create("http", url="http://localhost", batch="2.5")
 
 
 @pytest.mark.usefixtures("_package")

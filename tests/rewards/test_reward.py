@@ -33,7 +33,7 @@ def test_wrong_answers_are_named():
 
 
 def test_unknown_names_and_options_list_the_known_ones():
-    with pytest.raises(UsageError, match=r"clipscore, http, human_votes, jpeg_compressibility"):
+    with pytest.raises(UsageError, match=r"aesthetic.*, clipscore, .*hpsv2, hpsv2\.1, http, human_votes, "):
         create("hps")
     with pytest.raises(UsageError, match="template"):
         create("clipscore", tempalte="x")

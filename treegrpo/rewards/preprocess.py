@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from .bicubic import resize, resize_levels
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 """Mean and standard deviation of the pixels that OpenAI's CLIP was trained on; its descendants keep them."""
 
 
-def crop_centre(images: Tensor, size: int) -> Tensor:
+def crop_centre(images: Tensor, size: int, half: Callable[[int], int] = lambda border: border // 2) -> Tensor:
     """The shorter side becomes `size`, the middle is kept: [N, H, W, 3] in 0..1 -> [N, 3, size, size].
 
-    Equals the bicubic resize of 8-bit pictures by Pillow 13, which shrinks one side after the other and rounds after
-    either, first the side that shrinks more; a picture of the right size stays as it is. What is cut off, and how its
-    halves are rounded, follows transformers' CLIPImageProcessor.
+    Resized as Pillow does it; a picture of the right size stays as it is. half: how much of the border is cut off above
+    and left; half of an odd one is rounded down, as in transformers' CLIPImageProcessor.
     """
     height, width = images.shape[1:3]
     pixels = images.movedim(-1, 1).float()
     if (height, width) != (size, size):
         short = min(height, width)
-        target = (size * height // short, size * width // short)
-        rows_shrink_more = target[0] * width < target[1] * height
-        between = (target[0], width) if rows_shrink_more else (height, target[1])
-        pixels = _rounded(_resized(_rounded(pixels), between))
-        pixels = _rounded(_resized(pixels, target))
-        top, left = (target[0] - size) // 2, (target[1] - size) // 2
+        rows, columns = size * height // short, size * width // short
+        pixels = torch.stack([resize_levels(picture, rows, columns) for picture in pixels])
+        top, left = half(rows - size), half(columns - size)
         pixels = pixels[..., top : top + size, left : left + size]
     return pixels
+
+
+def crop_centre_rounding(images: Tensor, size: int) -> Tensor:
+    """crop_centre, where half of an odd border is rounded to the even number, as torchvision's CenterCrop does."""
+    return crop_centre(images, size, lambda border: round(border / 2))
 
 
 def pad_to_square(images: Tensor, size: int) -> Tensor:
@@ -45,7 +48,7 @@ def pad_to_square(images: Tensor, size: int) -> Tensor:
     scale = size / max(height, width)
     if scale != 1.0:
         target = (max(1, round(height * scale)), max(1, round(width * scale)))
-        pixels = _resized(pixels, target)
+        pixels = resize(pixels, target)
     below, right = size - pixels.shape[-2], size - pixels.shape[-1]
     border = (right // 2, right - right // 2, below // 2, below - below // 2)
     return torch.nn.functional.pad(pixels, border)
@@ -54,12 +57,3 @@ def pad_to_square(images: Tensor, size: int) -> Tensor:
 def normalise(pixels: Tensor, mean: Sequence[float] = OPENAI_MEAN, std: Sequence[float] = OPENAI_STD) -> Tensor:
     """(pixels - mean) / std for every channel of [N, 3, H, W]."""
     return (pixels - pixels.new_tensor(mean)[:, None, None]) / pixels.new_tensor(std)[:, None, None]
-
-
-def _resized(pixels: Tensor, target: tuple[int, int]) -> Tensor:
-    return torch.nn.functional.interpolate(pixels, target, mode="bicubic", antialias=True)
-
-
-def _rounded(pixels: Tensor) -> Tensor:
-    """To the nearest of 256 levels, as in an 8-bit picture."""
-    return (pixels * 255).round().clamp(0, 255) / 255

@@ -10,17 +10,23 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ..errors import UsageError, check_known
+from .host import Host
 from .reward import Reward
 
 ENTRY_POINTS = "treegrpo.rewards"
 """The group of entry points by which another package adds a reward: its name = "package.module:Class"."""
 
 OWN = {
+    "aesthetic": "aesthetic:Aesthetic",
     "clipscore": "clipscore:ClipScore",
+    "hpsv2": "hps:HpsV2",
+    "hpsv2.1": "hps:HpsV21",
     "http": "http_reward:HttpReward",
     "human_votes": "human_votes:HumanVotes",
+    "imagereward": "imagereward:ImageReward",
     "jpeg_compressibility": "jpeg:JpegCompressibility",
     "jpeg_incompressibility": "jpeg:JpegIncompressibility",
+    "pickscore": "pickscore:PickScore",
     "vlm_judge": "vlm_judge:VlmJudge",
 }
 """Module in this folder and class; imported when the reward is made, so that the others' libraries may be absent."""
@@ -45,15 +51,35 @@ def find(name: str) -> Callable[..., Reward]:
         ) from error
 
 
-def create(name: str, **options: Any) -> Reward:
-    """The reward called `name`. Raises UsageError for an unknown name or option, naming the known ones."""
+def create(name: str, host: Host | None = None, **options: Any) -> Reward:
+    """The reward called `name`, where `host` says if it is learned.
+
+    Options given as text, as on a command line, become the numbers that the reward takes. Raises UsageError for an
+    unknown name or option, naming the known ones, and for a text that is no number.
+    """
     make = find(name)
-    known = inspect.signature(make).parameters
-    for option in options:
+    known = dict(inspect.signature(make).parameters)
+    surroundings = {"host": host} if known.pop("host", None) else {}
+    for option, value in options.items():
         if option not in known:
             takes = ", ".join(known) or "no options"
             raise UsageError(f'rewards: "{name}" has no option "{option}"; it takes {takes}.')
-    return make(**options)
+        kind = known[option].annotation
+        if isinstance(value, str) and kind in _NUMBERS:
+            options[option] = _number(_NUMBERS[kind], value, f"{name}.{option}")
+    return make(**surroundings, **options)
+
+
+_NUMBERS: dict[Any, type[int] | type[float]] = {"int": int, "float": float, int: int, float: float}
+"""Annotations of options that are numbers, as modules have them with and without postponed evaluation."""
+
+
+def _number(kind: type[int] | type[float], text: str, where: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        expected = "a whole number" if kind is int else "a number"
+        raise UsageError(f'rewards: {where} = "{text}" is not {expected}.') from None
 
 
 @functools.cache

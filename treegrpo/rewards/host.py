@@ -1,0 +1,52 @@
+"""Where learned rewards run, and where their weights may lie: the one thing that ComfyUI and plain torch differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+Placement = Callable[[nn.Module], AbstractContextManager[torch.device]]
+"""A context in which the network is on the device that is yielded; afterwards its memory there may be taken back."""
+
+
+@contextmanager
+def moved(network: nn.Module, device: torch.device) -> Iterator[torch.device]:
+    """Move a network to `device`, and back to where it came from afterwards; costs nothing when it is there already."""
+    home = next(network.parameters()).device
+    network.to(device)
+    try:
+        yield device
+    finally:
+        network.to(home)
+
+
+def accelerator() -> torch.device:
+    """The machine's accelerator, or its CPU."""
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Host:
+    """device: where networks run. folders: searched for weights before the Hugging Face cache.
+
+    place: brings a network there for as long as it scores; by default it is moved there and back, so that an idle
+    reward leaves the memory to the policy.
+    """
+
+    device: torch.device = field(default_factory=accelerator)
+    folders: tuple[Path, ...] = ()
+    place: Placement | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Half precision, except on a CPU, where it is slower."""
+        return torch.float32 if self.device.type == "cpu" else torch.float16
+
+    def placed(self, network: nn.Module) -> AbstractContextManager[torch.device]:
+        """A context in which `network` is ready to run, on the device that is yielded; contexts may be nested."""
+        return self.place(network) if self.place else moved(network, self.device)
