@@ -190,3 +190,12 @@ def test_debug_shows_the_traceback(tmp_path):
     assert quiet.returncode == 2
     assert "Traceback" not in quiet.stderr
     assert "Traceback" in loud.stderr
+
+
+def test_rewards_list_says_what_is_missing(treegrpo, tmp_path):
+    (tmp_path / "ImageReward.safetensors").touch()
+    code, out, _ = treegrpo("rewards", "list", "--folder", tmp_path)
+    assert code == 0
+    rows = [line for line in out.splitlines() if "│" in line]
+    assert any("pickscore" in row and "not here" in row for row in rows)
+    assert any("imagereward" in row and "not here" not in row for row in rows)

@@ -1,4 +1,4 @@
-"""The command line: treegrpo demo | train | sample | score | eval | plan | bench."""
+"""The command line: treegrpo demo | train | sample | score | eval | plan | rewards | bench."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .errors import RunError, UsageError
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 bench = typer.Typer(no_args_is_help=True, help="Measure methods against each other.")
 app.add_typer(bench, name="bench")
+rewards = typer.Typer(no_args_is_help=True, help="The rewards, and the weights of those that are learned.")
+app.add_typer(rewards, name="rewards")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for what the command writes.")]
 ModelPath = Annotated[str, typer.Option("--model", help="A diffusers folder or hub id (a hub id is downloaded).")]
@@ -28,6 +30,11 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of the noise.")]
 RewardName = Annotated[str, typer.Option("--reward", help="A reward; an unknown name lists the known ones.")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", help='An option of the reward: "template={prompt}, ink style".')
+]
+
+RewardsFolder = Annotated[
+    Path | None,
+    typer.Option("--folder", help="A folder such as ComfyUI's models/rewards; or else the Hugging Face cache."),
 ]
 
 
@@ -159,6 +166,22 @@ def evaluate(
         print_comparison({str(prompts): result.figures})
 
 
+@rewards.command(name="list")
+def list_rewards(folder: RewardsFolder = None) -> None:
+    """List the rewards, what they need, and whether it is here."""
+    from .rewards_command import print_rewards
+
+    print_rewards(folder)
+
+
+@rewards.command()
+def pull(name: Annotated[str, typer.Argument(help="A reward.")], folder: RewardsFolder = None) -> None:
+    """Download the weights of a reward; a broken download goes on where it stopped. Hashes are checked."""
+    from .rewards_command import pull_reward
+
+    pull_reward(name, folder)
+
+
 @bench.command()
 def methods(
     seconds: Annotated[float, typer.Option(min=1, help="Training time that every method gets.")] = 120,
@@ -173,12 +196,13 @@ def methods(
     bench_methods(seconds, leaves_branch, depth, prompts_per_iteration, out)
 
 
-def _quiet_libraries() -> None:
-    """Silence progress bars and notices of the model libraries; call it before anything imports them."""
+def _quiet_libraries(progress: bool) -> None:
+    """Silence notices of the model libraries, and their progress bars; call it before anything imports them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    if not progress:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def _integers(text: str) -> list[int]:
@@ -200,7 +224,7 @@ def main() -> None:
     """Run the command line: exit code 2 for a usage error, 1 for a failure, one sentence for either."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    _quiet_libraries()
+    _quiet_libraries(progress=arguments[:2] == ["rewards", "pull"])
     try:
         app(args=[argument for argument in arguments if argument != "--debug"])
     except UsageError as error:

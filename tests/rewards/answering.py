@@ -12,10 +12,10 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @contextmanager
 def answering(answer: Answer) -> Iterator[str]:
-    """The address of a server that answers every POST with `answer`, in a thread of its own."""
+    """The address of a server that answers every request with `answer`, in a thread of its own."""
     loop = asyncio.new_event_loop()
     app = web.Application(client_max_size=2**26)
-    app.router.add_post("/{path:.*}", answer)
+    app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
 
     async def start() -> int:

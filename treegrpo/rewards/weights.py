@@ -78,7 +78,7 @@ def folder_of(reward: str, source: Source, host: Host) -> Path:
 
     home = f'"{host.folders[0] / source.folder}"' if host.folders else f'the Hugging Face cache, "{HF_HUB_CACHE}"'
     if source in NEEDED.get(reward, ()):
-        command = f"treegrpo rewards pull {reward}" + (f' --to "{host.folders[0]}"' if host.folders else "")
+        command = f"treegrpo rewards pull {reward}" + (f' --folder "{host.folders[0]}"' if host.folders else "")
     else:
         command = f"hf download {source.repo}" + (f" --local-dir {home}" if host.folders else "")
     raise UsageError(
@@ -87,14 +87,13 @@ def folder_of(reward: str, source: Source, host: Host) -> Path:
     )
 
 
-def pull(source: Source, to: Path | None, say: Callable[[str], None]) -> None:
+def pull(source: Source, to: Path | None, say: Callable[[str], None]) -> Path:
     """Download the files of a source, going on where an earlier download stopped, and check their hashes.
 
-    to: a folder that holds rewards; the Hugging Face cache if there is none. Raises RunError when a download fails,
-    or when a file is not what the hub has, after deleting it.
+    to: a folder of rewards; the Hugging Face cache if there is none. Returns the folder of the files. Raises
+    RunError when a download fails, or when a file is not what the hub has, after deleting it.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
 
     for name in source.files:
         try:
@@ -102,7 +101,7 @@ def pull(source: Source, to: Path | None, say: Callable[[str], None]) -> None:
             say(f"{source.repo}: {name}, {(facts.size or 0) / 1e9:.3f} GB")
             local = to / source.folder if to else None
             file = Path(hf_hub_download(source.repo, name, local_dir=local))
-        except (OSError, HfHubHTTPError) as error:
+        except Exception as error:  # of requests or httpx, by the hub library's version
             raise RunError(
                 f"{name} of huggingface.co/{source.repo} was not fetched ({error}); run the command again, it goes on "
                 "where it stopped."
@@ -110,6 +109,7 @@ def pull(source: Source, to: Path | None, say: Callable[[str], None]) -> None:
         if facts.etag and not is_intact(file, facts.etag):
             file.resolve().unlink()
             raise RunError(f'"{file}" was damaged on the way and has been deleted; run the command again.')
+    return file.parent
 
 
 def is_intact(file: Path, hash_on_hub: str) -> bool:
