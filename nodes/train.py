@@ -19,6 +19,7 @@ from ..treegrpo.atomic import write_text
 from ..treegrpo.backends.comfy.policy import ComfyPolicy, Prompts
 from ..treegrpo.config import (
     AdvantageTable,
+    AnyTable,
     Config,
     EvaluationTable,
     LoraTable,
@@ -36,6 +37,7 @@ from ..treegrpo.run_state import RunState
 from ..treegrpo.sample import decode, sample
 from ..treegrpo.sheet import save_sheet
 from ..treegrpo.trainer import Report, train
+from .advantage import mixing_input
 from .live import teller
 from .opened import opened
 from .reward import built, rewards_input
@@ -100,6 +102,7 @@ class Train(io.ComfyNode):
                 ),
                 PromptsSocket.Input("heldout", optional=True, tooltip="Prompts to judge on, never trained on."),
                 io.Sigmas.Input("sigmas", optional=True, tooltip="Replaces the plan's scheduler; ends at 0."),
+                mixing_input(),
             ],
             outputs=[
                 PolicySocket.Output(
@@ -242,8 +245,8 @@ def _config(
         window=plan.window,
         kernel=plan.kernel,
         rewards=[value.table for value in rewards.values() if value is not None],
-        advantage=make_table(AdvantageTable, backup=settings["backup"], centring=settings["centring"]),
-        update=make_table(UpdateTable, **{key: settings[key] for key in UpdateTable.model_fields if key in settings}),
+        advantage=_table(AdvantageTable, settings),
+        update=_table(UpdateTable, settings),
         train=make_table(
             TrainTable,
             prompts=prompts.texts,
@@ -260,6 +263,11 @@ def _config(
             patience=settings["patience"],
         ),
     )
+
+
+def _table(kind: type[AnyTable], settings: dict[str, Any]) -> AnyTable:
+    """The table with those of the settings that are its own."""
+    return make_table(kind, **{key: settings[key] for key in kind.model_fields if key in settings})
 
 
 def _sentence(report: Report) -> str:

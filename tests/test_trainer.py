@@ -158,6 +158,20 @@ def test_another_config_cannot_continue_a_run(finished, tmp_path):
     assert len(run(longer, tmp_path / "run", resume=True)) == 1
 
 
+def test_a_run_older_than_a_setting_goes_on_with_its_default(finished, tmp_path):
+    config, path = finished
+    run(config, tmp_path / "run", stop_after=2)
+    file = tmp_path / "run" / "config.json"
+    earlier = json.loads(file.read_text())
+    assert earlier["advantage"].pop("mixing") == "normalise"
+    file.write_text(json.dumps(earlier))
+    summed = config.model_copy(update={"advantage": config.advantage.model_copy(update={"mixing": "sum"})})
+    with pytest.raises(UsageError, match=r"advantage\.mixing = 'normalise' and is to go on with 'sum'"):
+        run(summed, tmp_path / "run", resume=True)
+    run(config, tmp_path / "run", resume=True)
+    assert lasting(tmp_path / "run") == lasting(path)
+
+
 def test_patience_stops_a_run_whose_heldout_reward_stands_still(tmp_path):
     class Constant:
         name = "constant"

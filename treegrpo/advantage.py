@@ -24,14 +24,34 @@ def group_advantages(rewards: Tensor) -> Tensor:
     return advantages.masked_fill(_equal(rewards)[:, None] | advantages.isnan(), 0.0)
 
 
-def mix(rewards: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """sum_i w_i A_i: each reward is normalised within its group before it is weighted (paper, section 4). [P, L].
+def normalised_sum(scores: Tensor, weights: Tensor) -> Tensor:
+    """sum_i w_i A_i: each reward is normalised within its group before it is weighted (paper, section 4).
 
-    A prompt that any reward left out gets 0, whatever the others say.
+    scores: [R, P, L] of R rewards. weights: [R]. -> [P, L].
     """
+    return (weights[:, None, None] * torch.stack([group_advantages(values) for values in scores])).sum(0)
+
+
+def raw_sum(scores: Tensor, weights: Tensor) -> Tensor:
+    """A of sum_i w_i r_i: the rewards as they are, weighted and summed, and the sum normalised once. As above.
+
+    What varies most has most say; in `normalised_sum` that is decided by the weights alone.
+    """
+    return group_advantages((weights[:, None, None] * scores).sum(0))
+
+
+MIXINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"normalise": normalised_sum, "sum": raw_sum}
+"""How scores [R, P, L] and weights [R] of R rewards become one advantage of every leaf, [P, L]."""
+
+
+def mix(rewards: dict[str, Tensor], weights: dict[str, float], mixing: str = "normalise") -> Tensor:
+    """One advantage of every leaf from all rewards, rewards[name]: [P, L]. -> [P, L].
+
+    A prompt that any reward left out gets 0, whatever the others say. Raises UsageError for an unknown mixing.
+    """
+    check_known("advantage.mixing", mixing, MIXINGS)
     scores = torch.stack([values.float() for values in rewards.values()])
-    factors = torch.tensor([weights[name] for name in rewards])[:, None, None]
-    mixed = (factors * torch.stack([group_advantages(values) for values in scores])).sum(0)
+    mixed = MIXINGS[mixing](scores, torch.tensor([float(weights[name]) for name in rewards]))
     return mixed.masked_fill(scores.isnan().any(0), 0.0)
 
 
@@ -83,10 +103,15 @@ def edge_shares(tree: Tree, backup: str = "logprob") -> dict[int, Tensor]:
 
 
 def with_advantages(
-    tree: Tree, weights: dict[str, float], backup: str = "logprob", centring: str = "none", clamp: float = 5.0
+    tree: Tree,
+    weights: dict[str, float],
+    backup: str = "logprob",
+    centring: str = "none",
+    clamp: float = 5.0,
+    mixing: str = "normalise",
 ) -> Tree:
-    """A scored tree with its advantages: normalise each reward, mix, clamp to [-clamp, clamp], back up."""
-    leaf = mix(tree.rewards, weights).clamp(-clamp, clamp)
+    """A scored tree with its advantages: mix the rewards, clamp to [-clamp, clamp], back up."""
+    leaf = mix(tree.rewards, weights, mixing).clamp(-clamp, clamp)
     return tree.with_advantages(leaf, back_up(tree, leaf, backup, centring), edge_shares(tree, backup))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import lora_file
 from .advantage import zero_spread
-from .config import Config
+from .config import Config, make_table
 from .errors import UsageError
 from .evaluation import Evaluation, evaluate
 from .grow import BatchSizes
@@ -142,7 +142,9 @@ def _check(config: Config, folder: RunFolder, rewards: Rewards) -> None:
         raise UsageError(f"rewards: {', '.join(names)} repeats a name; give each reward once.")
     earlier = folder.load_config()
     if earlier is not None and folder.state_file.exists():
-        for key, old, new in _differences(earlier, config.model_dump(mode="json")):
+        # The evaluation may change anyhow; settings that are younger than the run have their defaults.
+        known = make_table(Config, **{**earlier, "evaluation": {}}).model_dump(mode="json")
+        for key, old, new in _differences(known, config.model_dump(mode="json")):
             if not any(key == free or key.startswith(f"{free}.") for free in FREE_TO_CHANGE):
                 raise UsageError(
                     f'run: "{folder.path}" was started with {key} = {old!r} and is to go on with {new!r}; '

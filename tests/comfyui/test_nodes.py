@@ -63,6 +63,22 @@ def test_the_four_nodes_do_what_train_does(server):
     assert_equal(lora(server, "steps"), lora(server, "whole"))
 
 
+def test_rewards_are_mixed_as_asked(server):
+    """Sizes in kB drown a cosine where raw rewards are summed; normalised, the weights alone count."""
+    sockets = {
+        "size": {"rewards__reward0": ["size", 0]},
+        "sum": {"rewards__reward1": ["size", 0], "mixing": "sum"},
+        "normalise": {"rewards__reward1": ["size", 0]},
+    }
+    norm = {}
+    for name, settings in sockets.items():
+        graph = training(f"mixed {name}", iterations=1, **settings)
+        graph["size"] = node("TreeGRPO_Reward", reward="jpeg_compressibility", weight=1.0)
+        assert server.run(graph).error is None
+        [norm[name]] = metrics(server, f"mixed {name}")[0]["grad_norm"]
+    assert abs(norm["sum"] - norm["size"]) < 0.2 * abs(norm["normalise"] - norm["size"])
+
+
 def test_a_run_that_is_continued_equals_one_without_a_break(server):
     server.run(training("unbroken", iterations=3))
     server.run(training("broken", iterations=1))
