@@ -275,5 +275,6 @@ def _sentence(report: Report) -> str:
         f"{name} no votes" if value is None else f"{name} {value:.4f} +- {report.spread[name]:.4f}"
         for name, value in report.reward.items()
     )
+    rewards += "".join(f", {pair} {value:+.2f}" for pair, value in report.correlation.items() if value is not None)
     heldout = f", held out {report.heldout:.4f}" if report.heldout is not None else ""
     return f"{rewards}{heldout}, {sum(report.seconds.values()):.1f} s"

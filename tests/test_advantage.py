@@ -12,6 +12,7 @@ from treegrpo.advantage import (
     CENTRINGS,
     MIXINGS,
     back_up,
+    correlation,
     edge_shares,
     group_advantages,
     logprob_weights,
@@ -211,6 +212,42 @@ def test_shares_carry_the_leaves_to_the_roots(plan, prompts, seed, backup):
     roots = (weights * back_up(tree, leaves, backup)[first].view(-1, k)).sum(1)
     weighed = (edge_shares(tree, backup)[last] * leaves.flatten()).view(len(roots), -1).sum(1)
     torch.testing.assert_close(weighed, roots, rtol=0, atol=1e-5)  # float32 sums of numbers of size 1
+
+
+def test_correlation_by_hand():
+    """Deviations a: (-1, 0, 1), (0, 0, 0); b: (1, -2, 1), (-1, 0, 1); c: (-2, 0, 2), (0, 0, 0)."""
+    rewards = {
+        "a": torch.tensor([[1.0, 2.0, 3.0], [0.1, 0.1, 0.1]]),
+        "b": torch.tensor([[4.0, 1.0, 4.0], [100.0, 101.0, 102.0]]),
+        "c": torch.tensor([[1.0, 3.0, 5.0], [-7.0, -7.0, -7.0]]),
+    }
+    found = correlation(rewards)
+    assert list(found) == ["a ~ b", "a ~ c", "b ~ c"]
+    assert found == {"a ~ b": 0.0, "a ~ c": pytest.approx(1.0, rel=1e-12), "b ~ c": 0.0}  # float64
+    shuffled = correlation({"a": rewards["a"], "b": torch.tensor([[4.0, 2.0, 3.0], [9.0, 0.0, 0.0]])})
+    assert shuffled["a ~ b"] == pytest.approx(-1 / math.sqrt(2 * (2 + 54)), rel=1e-6)  # float32 rewards
+
+
+@given(groups, st.floats(-3, 3))
+@relaxed
+def test_correlation_is_of_what_differs_within_prompts(rewards, offset):
+    """Neither the scale of a reward nor what a prompt is worth as a whole counts; the sign of the scale does."""
+    moved = 2 * rewards.double() + offset * torch.arange(len(rewards))[:, None]
+    for sign in (1.0, -1.0):
+        found = correlation({"a": rewards, "b": sign * moved})["a ~ b"]
+        assert found == pytest.approx(sign, abs=1e-6)  # the offset is rounded where leaves nearly agree
+
+
+def test_there_is_no_correlation_without_spread_or_votes():
+    plain, lost = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.full((2, 2), torch.nan)
+    assert correlation({"a": plain}) == {}
+    assert correlation({"a": plain, "b": torch.full((2, 2), 0.1), "c": lost}) == {
+        "a ~ b": None,
+        "a ~ c": None,
+        "b ~ c": None,
+    }
+    half = torch.tensor([[torch.nan, torch.nan], [5.0, 4.0]])
+    assert correlation({"a": plain, "b": half}) == {"a ~ b": pytest.approx(-1.0)}
 
 
 def test_a_prompt_that_one_reward_left_out_teaches_nothing():

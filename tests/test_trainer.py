@@ -192,6 +192,10 @@ def test_rewards_mix_and_repeats_are_refused(tmp_path):
     [report] = run(config, tmp_path / "both", rewards=both)
     # Opposite rewards with equal weights cancel after normalising, leaving rounding only.
     assert report.grad_norm[0] < 1e-6
+    pair = "jpeg_compressibility ~ jpeg_incompressibility"
+    assert report.correlation == {pair: pytest.approx(-1.0, rel=1e-9)}  # float64
+    [row] = [json.loads(line) for line in (tmp_path / "both" / "metrics.jsonl").read_text().splitlines()]
+    assert row["correlation"] == report.correlation
     with pytest.raises(UsageError, match="repeats a name"):
         run(config, tmp_path / "twice", rewards=[(JpegCompressibility(), 1.0)] * 2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -120,6 +121,28 @@ def zero_spread(rewards: dict[str, Tensor]) -> int:
     scores = torch.stack(list(rewards.values()))
     left_out = scores.isnan().any(2).any(0)
     return int((left_out | torch.stack([_equal(values) for values in scores]).all(0)).sum())
+
+
+def correlation(rewards: dict[str, Tensor]) -> dict[str, float | None]:
+    """Pearson's correlation of every pair of rewards within the prompts, -1..1, under "a ~ b". rewards[name]: [P, L].
+
+    sum x y / sqrt(sum x^2 sum y^2), where x and y are the two rewards of a leaf minus their means over the leaves of
+    its prompt. That one prompt is easier than another does not count. None where a reward does not differ within any
+    prompt that both have judged.
+    """
+    return {f"{a} ~ {b}": _correlation(rewards[a], rewards[b]) for a, b in combinations(rewards, 2)}
+
+
+def _correlation(a: Tensor, b: Tensor) -> float | None:
+    judged = ~(a.isnan() | b.isnan()).any(1)
+    x, y = (_deviations(values[judged].double()) for values in (a, b))
+    size = (x.square().sum() * y.square().sum()).sqrt()
+    return float((x * y).sum() / size) if size > 0 else None
+
+
+def _deviations(rewards: Tensor) -> Tensor:
+    """What each leaf is above the mean of its prompt; exactly 0 where all leaves got the same. [P, L] -> [P, L]."""
+    return (rewards - rewards.mean(1, keepdim=True)).masked_fill(_equal(rewards)[:, None], 0.0)
 
 
 def _equal(rewards: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from math import isnan
 from torch import Tensor
 
 from . import lora_file
-from .advantage import zero_spread
+from .advantage import correlation, zero_spread
 from .config import Config, make_table
 from .errors import UsageError
 from .evaluation import Evaluation, evaluate
@@ -32,8 +32,9 @@ class Report:
     """What one iteration did; the fields are the columns of metrics.jsonl.
 
     window: the trained steps. reward: mean of each reward over all leaves. spread: mean over prompts of the standard
-    deviation of each reward within the tree; null for both where a reward left all prompts out. zero_spread: prompts
-    that taught nothing, since their leaves got the same rewards or they were left out. Lists have one entry per
+    deviation of each reward within the tree; null for both where a reward left all prompts out. correlation: of every
+    pair of rewards within the trees, see advantage.correlation. zero_spread: prompts that taught nothing, since their
+    leaves got the same rewards or they were left out. Lists have one entry per
     optimiser step, see update.UpdateStatistics. seconds: grow, decode, score, update, evaluate, save.
     heldout: mean held-out reward, on the iterations that evaluate.
     """
@@ -42,6 +43,7 @@ class Report:
     window: list[int]
     reward: dict[str, float | None]
     spread: dict[str, float | None]
+    correlation: dict[str, float | None]
     zero_spread: int
     leaves: int
     evaluations: int
@@ -169,6 +171,7 @@ def _report(iteration: int, outcome: Outcome, heldout: float | None, seconds: di
         window=list(tree.trained_steps),
         reward={name: _number(scores) for name, scores in tree.rewards.items()},
         spread={name: _number(scores.std(1, correction=0)) for name, scores in tree.rewards.items()},
+        correlation=correlation(tree.rewards),
         zero_spread=zero_spread(tree.rewards),
         leaves=len(tree.leaves),
         evaluations=tree.plan.cost().evaluations * len(tree.prompts),
