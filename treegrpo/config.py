@@ -134,8 +134,8 @@ class TrainTable(_Table):
 class EvaluationTable(_Table):
     """Held-out judgement by ODE samples. prompts: as in train. every: iterations between evaluations (0: none).
 
-    rewards: what judges; the training rewards if empty. patience: stop after so many evaluations without a new best
-    (0: never).
+    rewards: only watched, beside the training rewards. patience: stop after so many evaluations without a new best, or,
+    with watched rewards, with signs of reward hacking (0: never).
     """
 
     prompts: str | list[str] | None = None
