@@ -174,7 +174,7 @@ def test_a_run_that_hacks_its_reward_stops_and_says_why(treegrpo, tmp_path):
     for more in ([], ["--resume"]):
         code, out, err = treegrpo("train", "--config", config, "--out", tmp_path / "run", *more)
         assert code == 0, err
-        assert more or "   held-out 2." in out and "   watched clipscore 0." in out
+        assert more or ("   held-out 2." in out and "   watched clipscore 0." in out)
         [sentence] = [line for line in out.splitlines() if line.startswith("Stopped:")]
         assert sentence.startswith("Stopped: the watched reward fell from ")
         assert " in 2 evaluations while the trained one rose from " in sentence

@@ -284,7 +284,7 @@ def test_what_cannot_be_watched_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"set evaluation\.prompts, and evaluation\.every above 0"):
         run(hacking_config(tmp_path, every=0), tmp_path / "run", heldout_prompts=["bell"], watched=watched)
     evaluation = config.evaluation.model_copy(update={"rewards": config.rewards})
-    with pytest.raises(UsageError, match="jpeg_compressibility is trained too, and a reward cannot watch itself"):
+    with pytest.raises(UsageError, match="jpeg_compressibility is trained with the same options, and a reward cannot"):
         run(config.model_copy(update={"evaluation": evaluation}), tmp_path / "run")
 
 

@@ -173,8 +173,8 @@ def _check(
     for table in config.evaluation.rewards:
         if (table.name, table.options) in trained:
             raise UsageError(
-                f"evaluation.rewards: {table.name} is trained too, and a reward cannot watch itself; "
-                "give it other options, or watch another reward."
+                f"watched rewards: {table.name} is trained with the same options, and a reward cannot watch itself; "
+                "give it other options, or watch another one."
             )
     earlier = folder.load_config()
     if earlier is not None and folder.state_file.exists():
