@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from ..treegrpo.advantage import BACKUPS, CENTRINGS, with_advantages
+from ..treegrpo.advantage import BACKUPS, CENTRINGS, MIXINGS, with_advantages
 from ..treegrpo.errors import UsageError
 from .sockets import CATEGORY, TreeSocket, TreeValue
 
@@ -33,6 +33,7 @@ class Advantage(io.ComfyNode):
                     tooltip="none: the paper's; siblings: each edge against its siblings.",
                 ),
                 io.Float.Input("clamp", default=5.0, min=0.1, max=100.0, tooltip="Largest advantage of a leaf."),
+                mixing_input(),
             ],
             outputs=[
                 TreeSocket.Output(display_name="tree", tooltip="With advantages; for Update LoRA or Preview Tree.")
@@ -40,10 +41,23 @@ class Advantage(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, tree: TreeValue, backup: str, centring: str, clamp: float) -> io.NodeOutput:
+    def execute(
+        cls, tree: TreeValue, backup: str, centring: str, clamp: float, mixing: str = "normalise"
+    ) -> io.NodeOutput:
         """See io.ComfyNode. Raises UsageError for a tree without scores."""
         if not tree.tree.rewards:
             raise UsageError("tree: it has no scores yet; send it through Score first.")
         with torch.inference_mode(False):
-            backed = with_advantages(tree.tree, tree.weights, backup, centring, clamp)
+            backed = with_advantages(tree.tree, tree.weights, backup, centring, clamp, mixing)
         return io.NodeOutput(replace(tree, tree=backed))
+
+
+def mixing_input() -> io.Input:
+    """How several rewards become one; the last and optional, so that older workflows stay as they are."""
+    return io.Combo.Input(
+        "mixing",
+        options=list(MIXINGS),
+        default="normalise",
+        optional=True,
+        tooltip="normalise: the paper's, each reward is normalised within its prompt, then weighted; sum: as they are.",
+    )

@@ -73,7 +73,15 @@ def publish(folder: RunFolder, snapshot: int | None = None) -> str:
 
     snapshot: the number of iterations, for a copy that later ones do not replace.
     """
-    ending = "" if snapshot is None else f"-{snapshot:06d}"
-    name = Path("treegrpo") / f"{folder.path.name}{ending}.safetensors"
-    write_bytes(Path(folder_paths.get_output_directory()) / "loras" / name, folder.lora_file.read_bytes())
+    return _published(folder.lora_file, folder.path.name + ("" if snapshot is None else f"-{snapshot:06d}"))
+
+
+def publish_best(folder: RunFolder) -> str:
+    """Publish the LoRA of the best evaluation beside the last one; as `publish`, and "" while there is none."""
+    return _published(folder.best_file, f"{folder.path.name}-best") if folder.best_file.exists() else ""
+
+
+def _published(file: Path, stem: str) -> str:
+    name = Path("treegrpo") / f"{stem}.safetensors"
+    write_bytes(Path(folder_paths.get_output_directory()) / "loras" / name, file.read_bytes())
     return name.as_posix()

@@ -19,6 +19,7 @@ from ..treegrpo.atomic import write_text
 from ..treegrpo.backends.comfy.policy import ComfyPolicy, Prompts
 from ..treegrpo.config import (
     AdvantageTable,
+    AnyTable,
     Config,
     EvaluationTable,
     LoraTable,
@@ -36,10 +37,11 @@ from ..treegrpo.run_state import RunState
 from ..treegrpo.sample import decode, sample
 from ..treegrpo.sheet import save_sheet
 from ..treegrpo.trainer import Report, train
+from .advantage import mixing_input
 from .live import teller
 from .opened import opened
 from .reward import built, rewards_input
-from .run_folders import publish, run_path, validate_name, votes_folder
+from .run_folders import publish, publish_best, run_path, validate_name, votes_folder
 from .run_views import BEST, WORKFLOW
 from .say import say, sheet
 from .sockets import (
@@ -50,6 +52,7 @@ from .sockets import (
     PolicySocket,
     PolicyValue,
     PromptsSocket,
+    RewardSocket,
     RewardValue,
 )
 from .update_lora import update_inputs
@@ -59,7 +62,7 @@ INTERRUPTS: Counter[str] = Counter()
 
 
 class Train(io.ComfyNode):
-    """Runs iterations until there are enough of them, the held-out reward stops rising, or the user interrupts."""
+    """Runs iterations until there are enough of them, patience runs out, or the user interrupts."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -92,7 +95,8 @@ class Train(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Stop after so many judgements without a new best; 0 never stops early.",
+                    tooltip="Stop after so many judgements without a new best, or, with a watched reward, with "
+                    "signs of reward hacking; 0 never stops early.",
                 ),
                 io.Float.Input("memory_gb", default=DEFAULT_GB, min=0.05, max=512.0, tooltip="GiB for activations."),
                 io.Int.Input(
@@ -100,6 +104,13 @@ class Train(io.ComfyNode):
                 ),
                 PromptsSocket.Input("heldout", optional=True, tooltip="Prompts to judge on, never trained on."),
                 io.Sigmas.Input("sigmas", optional=True, tooltip="Replaces the plan's scheduler; ends at 0."),
+                RewardSocket.Input(
+                    "watched",
+                    optional=True,
+                    tooltip="A reward that judges the held-out pictures too, but trains nothing: when it falls while "
+                    "the trained ones rise, patience runs out.",
+                ),
+                mixing_input(),
             ],
             outputs=[
                 PolicySocket.Output(
@@ -138,15 +149,22 @@ class Train(io.ComfyNode):
         run: str,
         heldout: Prompts | None = None,
         sigmas: Tensor | None = None,
+        watched: RewardValue | None = None,
         **settings: Any,
     ) -> io.NodeOutput:
         """See io.ComfyNode."""
         judges = built(rewards, votes_folder(run))
         if settings["evaluate_every"] and heldout is None:
             raise UsageError("heldout: nothing is connected, so there is nothing to evaluate; connect Prompts to it.")
+        if watched and not settings["evaluate_every"]:
+            raise UsageError(
+                "watched: it judges held-out pictures, and none are drawn; connect Prompts to heldout and set "
+                "evaluate_every above 0."
+            )
+        watchers = built({"watched": watched}, votes_folder(run)) if watched else []
         held = heldout.texts if heldout else []
         every = Prompts({**prompts.positive, **(heldout.positive if heldout else {})}, prompts.negative)
-        config = _config(policy, prompts, heldout, plan, rewards, settings)
+        config = _config(policy, prompts, heldout, plan, rewards, watched, settings)
         graph = (cls.hidden.extra_pnginfo or {}).get("workflow")
         with (
             RunFolder(run_path(run), resume=True) as folder,
@@ -156,10 +174,14 @@ class Train(io.ComfyNode):
                 write_text(folder.path / WORKFLOW, json.dumps(graph))
             policy.state.put_into(live)
             follower = _Follower(cls.hidden.unique_id, folder, live)
-            follower.follow(train(live, judges, config, folder, prompts.texts, held, watcher=follower), config)
+            reports = train(live, judges, config, folder, prompts.texts, held, watchers, watcher=follower)
+            follower.follow(reports, config)
             state = RunState.read(folder)
             metrics = folder.metrics()
             name = publish(folder) if folder.lora_file.exists() else ""
+            best_name = publish_best(folder)
+            if state.judged.out_of(config.evaluation.patience):
+                follower.say(f"{state.judged.reason(f'{best_name} in Load LoRA')} {follower.text}")
             if not state.adapter:
                 state = policy.state
             lora = state.average or state.adapter or live.adapter_state()
@@ -229,6 +251,7 @@ def _config(
     heldout: Prompts | None,
     plan: PlanValue,
     rewards: dict[str, RewardValue],
+    watched: RewardValue | None,
     settings: dict[str, Any],
 ) -> Config:
     """The settings of the nodes as one configuration, which the run folder keeps and compares on resuming."""
@@ -242,8 +265,8 @@ def _config(
         window=plan.window,
         kernel=plan.kernel,
         rewards=[value.table for value in rewards.values() if value is not None],
-        advantage=make_table(AdvantageTable, backup=settings["backup"], centring=settings["centring"]),
-        update=make_table(UpdateTable, **{key: settings[key] for key in UpdateTable.model_fields if key in settings}),
+        advantage=_table(AdvantageTable, settings),
+        update=_table(UpdateTable, settings),
         train=make_table(
             TrainTable,
             prompts=prompts.texts,
@@ -257,9 +280,15 @@ def _config(
             EvaluationTable,
             prompts=heldout.texts if heldout else None,
             every=settings["evaluate_every"],
+            rewards=[watched.table] if watched else [],
             patience=settings["patience"],
         ),
     )
+
+
+def _table(kind: type[AnyTable], settings: dict[str, Any]) -> AnyTable:
+    """The table with those of the settings that are its own."""
+    return make_table(kind, **{key: settings[key] for key in kind.model_fields if key in settings})
 
 
 def _sentence(report: Report) -> str:
@@ -267,5 +296,7 @@ def _sentence(report: Report) -> str:
         f"{name} no votes" if value is None else f"{name} {value:.4f} +- {report.spread[name]:.4f}"
         for name, value in report.reward.items()
     )
+    rewards += "".join(f", {pair} {value:+.2f}" for pair, value in report.correlation.items() if value is not None)
     heldout = f", held out {report.heldout:.4f}" if report.heldout is not None else ""
+    heldout += "".join(f", watched {name} {mark:.4f}" for name, mark in report.watched.items() if mark is not None)
     return f"{rewards}{heldout}, {sum(report.seconds.values()):.1f} s"

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from treegrpo.advantage import (
     BACKUPS,
     CENTRINGS,
+    MIXINGS,
     back_up,
+    correlation,
     edge_shares,
     group_advantages,
     logprob_weights,
@@ -111,9 +113,30 @@ def test_mixing_normalises_before_it_weighs(rewards, first, second):
     )  # 64 is exact in float32; the 1e-8 in the divisor is all that differs
 
 
-def test_mixing_of_one_reward_is_its_advantage():
-    rewards = torch.tensor([[1.0, 4.0, 2.0]])
-    torch.testing.assert_close(mix({"a": rewards}, {"a": 1.0}), group_advantages(rewards), rtol=0, atol=0)
+@given(groups, st.floats(0.1, 2), st.floats(-2, 2))
+@relaxed
+def test_a_raw_sum_is_normalised_once_and_keeps_the_scales(rewards, first, second):
+    other = 1000 * rewards.flip(1) ** 2 + 5
+    mixed = mix({"a": rewards, "b": other}, {"b": second, "a": first}, "sum")
+    torch.testing.assert_close(mixed, group_advantages(first * rewards + second * other), rtol=1e-4, atol=1e-4)
+    # A reward a million times as large decides alone: to float32, the others vanish beside it.
+    loud = mix({"a": 2.0**40 * rewards, "b": other}, {"a": first, "b": second}, "sum")
+    spread = float(rewards.std(1, correction=0).min())
+    torch.testing.assert_close(loud, group_advantages(rewards), rtol=0, atol=1e-5 + 1e-5 / spread)
+
+
+@given(groups)
+@relaxed
+def test_mixings_agree_on_one_reward(rewards):
+    for mixing in MIXINGS:  # 1.0 times a float32 is that float32
+        assert torch.equal(mix({"a": rewards}, {"a": 1.0}, mixing), group_advantages(rewards))
+
+
+def test_mixings_by_hand():
+    """Deviations (-1, 1) and (4, -4): opposed advantages of size 1, and a sum in which the second drowns the first."""
+    rewards, weights = {"a": torch.tensor([[1.0, 3.0]]), "b": torch.tensor([[8.0, 0.0]])}, {"a": 2.0, "b": 1.0}
+    assert mix(rewards, weights, "normalise").tolist() == [[pytest.approx(-1.0), pytest.approx(1.0)]]
+    assert mix(rewards, weights, "sum").tolist() == [[pytest.approx(1.0), pytest.approx(-1.0)]]
 
 
 @given(groups)
@@ -191,14 +214,53 @@ def test_shares_carry_the_leaves_to_the_roots(plan, prompts, seed, backup):
     torch.testing.assert_close(weighed, roots, rtol=0, atol=1e-5)  # float32 sums of numbers of size 1
 
 
+def test_correlation_by_hand():
+    """Deviations a: (-1, 0, 1), (0, 0, 0); b: (1, -2, 1), (-1, 0, 1); c: (-2, 0, 2), (0, 0, 0)."""
+    rewards = {
+        "a": torch.tensor([[1.0, 2.0, 3.0], [0.1, 0.1, 0.1]]),
+        "b": torch.tensor([[4.0, 1.0, 4.0], [100.0, 101.0, 102.0]]),
+        "c": torch.tensor([[1.0, 3.0, 5.0], [-7.0, -7.0, -7.0]]),
+    }
+    found = correlation(rewards)
+    assert list(found) == ["a ~ b", "a ~ c", "b ~ c"]
+    assert found == {"a ~ b": 0.0, "a ~ c": pytest.approx(1.0, rel=1e-12), "b ~ c": 0.0}  # float64
+    shuffled = correlation({"a": rewards["a"], "b": torch.tensor([[4.0, 2.0, 3.0], [9.0, 0.0, 0.0]])})
+    assert shuffled["a ~ b"] == pytest.approx(-1 / math.sqrt(2 * (2 + 54)), rel=1e-6)  # float32 rewards
+
+
+@given(groups, st.floats(-3, 3))
+@relaxed
+def test_correlation_is_of_what_differs_within_prompts(rewards, offset):
+    """Neither the scale of a reward nor what a prompt is worth as a whole counts; the sign of the scale does."""
+    moved = 2 * rewards.double() + offset * torch.arange(len(rewards))[:, None]
+    for sign in (1.0, -1.0):
+        found = correlation({"a": rewards, "b": sign * moved})["a ~ b"]
+        assert found == pytest.approx(sign, abs=1e-6)  # the offset is rounded where leaves nearly agree
+
+
+def test_there_is_no_correlation_without_spread_or_votes():
+    plain, lost = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.full((2, 2), torch.nan)
+    assert correlation({"a": plain}) == {}
+    assert correlation({"a": plain, "b": torch.full((2, 2), 0.1), "c": lost}) == {
+        "a ~ b": None,
+        "a ~ c": None,
+        "b ~ c": None,
+    }
+    half = torch.tensor([[torch.nan, torch.nan], [5.0, 4.0]])
+    assert correlation({"a": plain, "b": half}) == {"a ~ b": pytest.approx(-1.0)}
+
+
 def test_a_prompt_that_one_reward_left_out_teaches_nothing():
     rewards = {"a": torch.tensor([[1.0, 2.0], [1.0, 2.0]]), "b": torch.tensor([[torch.nan, torch.nan], [0.0, 1.0]])}
     assert mix(rewards, {"a": 1.0, "b": 0.5}).tolist() == [[0.0, 0.0], [-1.5, 1.5]]
+    assert mix(rewards, {"a": 1.0, "b": 0.5}, "sum").tolist() == [[0.0, 0.0], [-1.0, 1.0]]
     assert zero_spread(rewards) == 1
 
 
 def test_defaults_are_the_papers():
     tree, leaves = two_levels()
+    rewards, weights = {"a": leaves, "b": leaves**2}, {"a": 1.0, "b": 1.0}
+    assert torch.equal(mix(rewards, weights), mix(rewards, weights, "normalise"))
     plain, named = back_up(tree, leaves), back_up(tree, leaves, "logprob", "none")
     assert all(torch.equal(plain[t], named[t]) for t in named)
 
@@ -275,6 +337,8 @@ def test_with_advantages_normalises_clamps_and_backs_up():
     assert float(whole.leaf_advantages.max()) == pytest.approx(1.2)  # the clamp bites: 0.5 * sqrt(8) is 1.41
     edges = back_up(tree, whole.leaf_advantages)
     assert all(torch.equal(whole.edge_advantages[t], edges[t]) for t in (0, 1))
+    summed = with_advantages(tree, {"a": 1.0, "b": 0.5}, mixing="sum").leaf_advantages
+    torch.testing.assert_close(summed, group_advantages(rewards), rtol=1e-6, atol=1e-6)  # half of it, normalised anew
     assert tree.leaf_advantages is None  # stages are immutable
     assert not tree.edge_advantages
 
@@ -291,3 +355,8 @@ def test_unknown_names_are_refused(arguments, words):
     with pytest.raises(UsageError) as refusal:
         back_up(tree, leaves, *arguments)
     assert all(word in str(refusal.value) for word in words)
+
+
+def test_an_unknown_mixing_is_refused():
+    with pytest.raises(UsageError, match=r'advantage\.mixing: "product" is unknown; choose one of normalise, sum'):
+        mix({"a": torch.zeros(1, 2)}, {"a": 1.0}, "product")

@@ -164,6 +164,23 @@ def test_train_sample_score_and_eval_work_together(treegrpo, tmp_path):
     assert "diversity" in out
 
 
+def test_a_run_that_hacks_its_reward_stops_and_says_why(treegrpo, tmp_path):
+    config = write_config(tmp_path, iterations=12)
+    settings = config.read_text().replace("jpeg_compressibility", "jpeg_incompressibility")
+    config.write_text(
+        f'{settings}[update]\nlearning_rate = 0.01\n[evaluation]\nprompts = "{tmp_path / "prompts.txt"}"\nevery = 1\n'
+        'patience = 2\n[[evaluation.rewards]]\nname = "clipscore"\n'
+    )
+    for more in ([], ["--resume"]):
+        code, out, err = treegrpo("train", "--config", config, "--out", tmp_path / "run", *more)
+        assert code == 0, err
+        assert more or ("   held-out 2." in out and "   watched clipscore 0." in out)
+        [sentence] = [line for line in out.splitlines() if line.startswith("Stopped:")]
+        assert sentence.startswith("Stopped: the watched reward fell from ")
+        assert " in 2 evaluations while the trained one rose from " in sentence
+        assert sentence.endswith(f" is {tmp_path / 'run' / 'best.safetensors'}.")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")
 def test_ctrl_c_finishes_the_iteration_saves_and_says_how_to_resume(tmp_path):
     config = write_config(tmp_path, iterations=1000)

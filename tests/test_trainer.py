@@ -10,8 +10,11 @@ from tests.conftest import disk_that_takes, open_policy, small_config
 from treegrpo import lora_file
 from treegrpo.errors import RunError, UsageError
 from treegrpo.iteration import prompts_of
+from treegrpo.judged import Judged
+from treegrpo.rewards.clipscore import ClipScore
 from treegrpo.rewards.jpeg import JpegCompressibility, JpegIncompressibility
 from treegrpo.run_folder import RunFolder
+from treegrpo.run_state import RunState
 from treegrpo.trainer import train
 
 PROMPTS = ["bear", "frog", "bell"]
@@ -158,6 +161,20 @@ def test_another_config_cannot_continue_a_run(finished, tmp_path):
     assert len(run(longer, tmp_path / "run", resume=True)) == 1
 
 
+def test_a_run_older_than_a_setting_goes_on_with_its_default(finished, tmp_path):
+    config, path = finished
+    run(config, tmp_path / "run", stop_after=2)
+    file = tmp_path / "run" / "config.json"
+    earlier = json.loads(file.read_text())
+    assert earlier["advantage"].pop("mixing") == "normalise"
+    file.write_text(json.dumps(earlier))
+    summed = config.model_copy(update={"advantage": config.advantage.model_copy(update={"mixing": "sum"})})
+    with pytest.raises(UsageError, match=r"advantage\.mixing = 'normalise' and is to go on with 'sum'"):
+        run(summed, tmp_path / "run", resume=True)
+    run(config, tmp_path / "run", resume=True)
+    assert lasting(tmp_path / "run") == lasting(path)
+
+
 def test_patience_stops_a_run_whose_heldout_reward_stands_still(tmp_path):
     class Constant:
         name = "constant"
@@ -168,8 +185,120 @@ def test_patience_stops_a_run_whose_heldout_reward_stands_still(tmp_path):
     config = small_config(tmp_path, iterations=20)
     evaluation = config.evaluation.model_copy(update={"every": 1, "patience": 2, "images_per_prompt": 2})
     config = config.model_copy(update={"evaluation": evaluation})
-    reports = run(config, tmp_path / "run", heldout_prompts=["bell"], heldout_rewards=[(Constant(), 1.0)])
+    reports = run(config, tmp_path / "run", heldout_prompts=["bell"], rewards=[(Constant(), 1.0)])
     assert [report.heldout for report in reports] == [0.0, 0.0, 0.0]
+
+
+def hacking_config(folder, every=1, patience=3, **train):
+    """A run that is taught to fill its files, fast enough to forget the prompts."""
+    config = small_config(folder, iterations=12, **train)
+    evaluation = config.evaluation.model_copy(update={"every": every, "patience": patience, "images_per_prompt": 2})
+    update = config.update.model_copy(update={"learning_rate": 1e-2, "ema": None})
+    return config.model_copy(update={"evaluation": evaluation, "update": update})
+
+
+def hacked(config, path, **more):
+    """A run towards busy pictures, watched by what knows the things that the prompts name."""
+    busy, watched = [(JpegIncompressibility(), 1.0)], [(ClipScore(), 2.0)]
+    return run(config, path, rewards=busy, heldout_prompts=["bell", "frog"], watched=watched, **more)
+
+
+def test_patience_stops_a_run_whose_watched_reward_falls_while_the_trained_one_rises(tmp_path):
+    config = hacking_config(tmp_path)
+    reports = hacked(config, tmp_path / "run")
+    assert 4 <= len(reports) < 12
+    marks = [(report.heldout, 2.0 * report.watched["clipscore"]) for report in reports]
+    best = max(range(len(marks)), key=lambda i: marks[i][1])
+    assert len(reports) >= best + 4
+    assert all(heldout > marks[best][0] and watched < marks[best][1] for heldout, watched in marks[-3:])
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        judged = RunState.read(folder).judged
+        assert folder.best_file.exists()
+    assert judged == Judged(*marks[best], best + 1, *marks[-1], 3)
+    # The best LoRA is the one that a run of that many iterations ends with.
+    shorter = config.model_copy(update={"train": config.train.model_copy(update={"iterations": best + 1})})
+    hacked(shorter, tmp_path / "shorter")
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == (
+        tmp_path / "shorter" / "lora.safetensors"
+    ).read_bytes()
+    assert lora_file.read(tmp_path / "run" / "best.safetensors")[1]["iterations"] == best + 1
+
+
+def test_resume_in_the_middle_of_patience_is_bit_exact(tmp_path):
+    config = hacking_config(tmp_path)
+    whole = hacked(config, tmp_path / "whole")
+    hacked(config, tmp_path / "run", stop_after=len(whole) - 1)
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        assert RunState.read(folder).judged.stale == 2
+    hacked(config, tmp_path / "run", resume=True)
+    assert lasting(tmp_path / "run") == lasting(tmp_path / "whole")
+    assert hacked(config, tmp_path / "run", resume=True) == [], "it has stopped for good"
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == (tmp_path / "whole/best.safetensors").read_bytes()
+
+
+def test_other_watchers_judge_anew(tmp_path):
+    config = hacking_config(tmp_path, patience=2)
+    hacked(config, tmp_path / "run")
+    evaluation = config.evaluation.model_copy(update={"images_per_prompt": 3})
+    [report] = hacked(config.model_copy(update={"evaluation": evaluation}), tmp_path / "run", resume=True, stop_after=1)
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        judged = RunState.read(folder).judged
+    assert (judged.best_iterations, judged.stale) == (report.iteration + 1, 0)
+
+
+def test_watched_rewards_change_nothing_but_what_is_known(tmp_path):
+    config = hacking_config(tmp_path, every=2, patience=0)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"iterations": 2})})
+    reports = hacked(config, tmp_path / "watched")
+    plain = run(config, tmp_path / "plain", rewards=[(JpegIncompressibility(), 1.0)], heldout_prompts=["bell", "frog"])
+    assert [list(report.watched) for report in (*reports, *plain)] == [[], ["clipscore"], [], []]
+    assert reports[1].heldout == plain[1].heldout
+    for name in ("lora", "best"):
+        file = f"{name}.safetensors"
+        assert (tmp_path / "watched" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
+
+
+def test_a_watched_reward_that_leaves_all_out_is_null_and_no_evaluation(tmp_path):
+    class Silent:
+        name = "silent"
+        may_leave_out = True
+
+        def score(self, images, prompts):
+            return torch.full((len(prompts),), torch.nan)
+
+    config = hacking_config(tmp_path, patience=1)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"iterations": 2})})
+    reports = run(config, tmp_path / "run", heldout_prompts=["bell"], watched=[(Silent(), 1.0)])
+    assert [report.watched for report in reports] == [{"silent": None}] * 2
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        assert RunState.read(folder).judged == Judged()
+
+
+def test_what_cannot_be_watched_is_refused(tmp_path):
+    config = hacking_config(tmp_path)
+    watched = [(ClipScore(), 1.0)]
+    with pytest.raises(UsageError, match=r"evaluation\.rewards: clipscore, clipscore repeats a name"):
+        run(config, tmp_path / "run", heldout_prompts=["bell"], watched=watched * 2)
+    with pytest.raises(UsageError, match=r"set evaluation\.prompts, and evaluation\.every above 0"):
+        run(config, tmp_path / "run", watched=watched)
+    with pytest.raises(UsageError, match=r"set evaluation\.prompts, and evaluation\.every above 0"):
+        run(hacking_config(tmp_path, every=0), tmp_path / "run", heldout_prompts=["bell"], watched=watched)
+    evaluation = config.evaluation.model_copy(update={"rewards": config.rewards})
+    with pytest.raises(UsageError, match="jpeg_compressibility is trained with the same options, and a reward cannot"):
+        run(config.model_copy(update={"evaluation": evaluation}), tmp_path / "run")
+
+
+def test_a_run_from_before_rewards_were_watched_goes_on(tmp_path):
+    config = hacking_config(tmp_path, patience=2)
+    hacked(config, tmp_path / "run", stop_after=1)
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        tensors, _ = folder.load_state()
+        folder.save_state(tensors, {"iteration": 1, "best_heldout": 1e9, "stale": 1})
+        assert RunState.read(folder).judged == Judged(best_heldout=1e9, stale=1)
+    [report] = hacked(config, tmp_path / "run", resume=True, stop_after=1)
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        judged = RunState.read(folder).judged
+    assert (judged.best_heldout, judged.best_iterations, judged.stale) == (report.heldout, 2, 0)
 
 
 def test_rewards_mix_and_repeats_are_refused(tmp_path):
@@ -178,6 +307,10 @@ def test_rewards_mix_and_repeats_are_refused(tmp_path):
     [report] = run(config, tmp_path / "both", rewards=both)
     # Opposite rewards with equal weights cancel after normalising, leaving rounding only.
     assert report.grad_norm[0] < 1e-6
+    pair = "jpeg_compressibility ~ jpeg_incompressibility"
+    assert report.correlation == {pair: pytest.approx(-1.0, rel=1e-9)}  # float64
+    [row] = [json.loads(line) for line in (tmp_path / "both" / "metrics.jsonl").read_text().splitlines()]
+    assert row["correlation"] == report.correlation
     with pytest.raises(UsageError, match="repeats a name"):
         run(config, tmp_path / "twice", rewards=[(JpegCompressibility(), 1.0)] * 2)
 

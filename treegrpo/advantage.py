@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -24,14 +25,34 @@ def group_advantages(rewards: Tensor) -> Tensor:
     return advantages.masked_fill(_equal(rewards)[:, None] | advantages.isnan(), 0.0)
 
 
-def mix(rewards: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """sum_i w_i A_i: each reward is normalised within its group before it is weighted (paper, section 4). [P, L].
+def normalised_sum(scores: Tensor, weights: Tensor) -> Tensor:
+    """sum_i w_i A_i: each reward is normalised within its group before it is weighted (paper, section 4).
 
-    A prompt that any reward left out gets 0, whatever the others say.
+    scores: [R, P, L] of R rewards. weights: [R]. -> [P, L].
     """
+    return (weights[:, None, None] * torch.stack([group_advantages(values) for values in scores])).sum(0)
+
+
+def raw_sum(scores: Tensor, weights: Tensor) -> Tensor:
+    """A of sum_i w_i r_i: the rewards as they are, weighted and summed, and the sum normalised once. As above.
+
+    What varies most has most say; in `normalised_sum` that is decided by the weights alone.
+    """
+    return group_advantages((weights[:, None, None] * scores).sum(0))
+
+
+MIXINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"normalise": normalised_sum, "sum": raw_sum}
+"""How scores [R, P, L] and weights [R] of R rewards become one advantage of every leaf, [P, L]."""
+
+
+def mix(rewards: dict[str, Tensor], weights: dict[str, float], mixing: str = "normalise") -> Tensor:
+    """One advantage of every leaf from all rewards, rewards[name]: [P, L]. -> [P, L].
+
+    A prompt that any reward left out gets 0, whatever the others say. Raises UsageError for an unknown mixing.
+    """
+    check_known("advantage.mixing", mixing, MIXINGS)
     scores = torch.stack([values.float() for values in rewards.values()])
-    factors = torch.tensor([weights[name] for name in rewards])[:, None, None]
-    mixed = (factors * torch.stack([group_advantages(values) for values in scores])).sum(0)
+    mixed = MIXINGS[mixing](scores, torch.tensor([float(weights[name]) for name in rewards]))
     return mixed.masked_fill(scores.isnan().any(0), 0.0)
 
 
@@ -83,10 +104,15 @@ def edge_shares(tree: Tree, backup: str = "logprob") -> dict[int, Tensor]:
 
 
 def with_advantages(
-    tree: Tree, weights: dict[str, float], backup: str = "logprob", centring: str = "none", clamp: float = 5.0
+    tree: Tree,
+    weights: dict[str, float],
+    backup: str = "logprob",
+    centring: str = "none",
+    clamp: float = 5.0,
+    mixing: str = "normalise",
 ) -> Tree:
-    """A scored tree with its advantages: normalise each reward, mix, clamp to [-clamp, clamp], back up."""
-    leaf = mix(tree.rewards, weights).clamp(-clamp, clamp)
+    """A scored tree with its advantages: mix the rewards, clamp to [-clamp, clamp], back up."""
+    leaf = mix(tree.rewards, weights, mixing).clamp(-clamp, clamp)
     return tree.with_advantages(leaf, back_up(tree, leaf, backup, centring), edge_shares(tree, backup))
 
 
@@ -95,6 +121,28 @@ def zero_spread(rewards: dict[str, Tensor]) -> int:
     scores = torch.stack(list(rewards.values()))
     left_out = scores.isnan().any(2).any(0)
     return int((left_out | torch.stack([_equal(values) for values in scores]).all(0)).sum())
+
+
+def correlation(rewards: dict[str, Tensor]) -> dict[str, float | None]:
+    """Pearson's correlation of every pair of rewards within the prompts, -1..1, under "a ~ b". rewards[name]: [P, L].
+
+    sum x y / sqrt(sum x^2 sum y^2), where x and y are the two rewards of a leaf minus their means over the leaves of
+    its prompt. That one prompt is easier than another does not count. None where a reward does not differ within any
+    prompt that both have judged.
+    """
+    return {f"{a} ~ {b}": _correlation(rewards[a], rewards[b]) for a, b in combinations(rewards, 2)}
+
+
+def _correlation(a: Tensor, b: Tensor) -> float | None:
+    judged = ~(a.isnan() | b.isnan()).any(1)
+    x, y = (_deviations(values[judged].double()) for values in (a, b))
+    size = (x.square().sum() * y.square().sum()).sqrt()
+    return float((x * y).sum() / size) if size > 0 else None
+
+
+def _deviations(rewards: Tensor) -> Tensor:
+    """What each leaf is above the mean of its prompt; exactly 0 where all leaves got the same. [P, L] -> [P, L]."""
+    return (rewards - rewards.mean(1, keepdim=True)).masked_fill(_equal(rewards)[:, None], 0.0)
 
 
 def _equal(rewards: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from . import window as windows
-from .advantage import BACKUPS, CENTRINGS
+from .advantage import BACKUPS, CENTRINGS, MIXINGS
 from .errors import UsageError, check_known
 from .memory import DEFAULT_GB
 from .objective import WEIGHTINGS
@@ -93,8 +93,10 @@ class RewardTable(_Table):
 
 
 class AdvantageTable(_Table):
-    """backup: "logprob" (paper) or "mean". centring: "none" (paper) or "siblings"."""
+    """mixing: "normalise" (paper) or "sum". backup: "logprob" (paper) or "mean". centring: "none" (paper) or
+    "siblings"."""
 
+    mixing: Annotated[str, _one_of("advantage.mixing", MIXINGS)] = "normalise"
     backup: Annotated[str, _one_of("advantage.backup", BACKUPS)] = "logprob"
     centring: Annotated[str, _one_of("advantage.centring", CENTRINGS)] = "none"
     clamp: float = Field(5.0, gt=0)
@@ -132,8 +134,8 @@ class TrainTable(_Table):
 class EvaluationTable(_Table):
     """Held-out judgement by ODE samples. prompts: as in train. every: iterations between evaluations (0: none).
 
-    rewards: what judges; the training rewards if empty. patience: stop after so many evaluations without a new best
-    (0: never).
+    rewards: only watched, beside the training rewards. patience: stop after so many evaluations without a new best, or,
+    with watched rewards, with signs of reward hacking (0: never).
     """
 
     prompts: str | list[str] | None = None

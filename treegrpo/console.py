@@ -69,6 +69,7 @@ def line(report: Report) -> str:
     window = f"{report.window[0]}-{report.window[-1]}"
     rate = report.leaves / sum(report.seconds.values())
     heldout = "" if report.heldout is None else f"   held-out {report.heldout:.4f}"
+    heldout += "".join(f"   watched {name} {mark:.4f}" for name, mark in report.watched.items() if mark is not None)
     return (
         f"{report.iteration + 1:>9}  {window:<8}  {reward:>9.4f}  {spread:>7.4f}  {report.ratio_error[0]:>9.1e}  "
         f"{'-' if norm is None else format(norm, '.2e'):>9}  {rate:>8.1f}{heldout}"

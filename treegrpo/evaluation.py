@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -21,12 +21,14 @@ class Evaluation:
     """Pictures of P prompts, S seeds each.
 
     images: float32 [P, S, H, W, 3]. scores: the weighted sum of the rewards, float32 [P, S]. diversity: see below.
+    watched: the scores of each reward that is only watched, float32 [P, S].
     """
 
     prompts: tuple[str, ...]
     images: Tensor
     scores: Tensor
     diversity: float
+    watched: dict[str, Tensor] = field(default_factory=dict)
 
 
 def evaluate(
@@ -38,8 +40,9 @@ def evaluate(
     steps: int,
     seed: int,
     batch: BatchSizes,
+    watched: Sequence[tuple[Reward, float]] = (),
 ) -> Evaluation:
-    """Draw images_per_prompt pictures of every prompt along the ODE and score them.
+    """Draw images_per_prompt pictures of every prompt along the ODE and score them, by `watched` one by one.
 
     The same seed draws the same noise, so that two adapters are compared picture by picture.
     """
@@ -53,6 +56,7 @@ def evaluate(
         images=images.view(*shape, *images.shape[1:]),
         scores=scores.view(shape),
         diversity=diversity(latents.view(*shape, *latents.shape[1:])),
+        watched={reward.name: score(reward, images, texts).view(shape) for reward, _ in watched},
     )
 
 

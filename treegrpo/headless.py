@@ -17,6 +17,7 @@ from .metrics_board import open_board
 from .pictures.image_file import read_image, save_image
 from .rewards.reward import score
 from .run_folder import RunFolder
+from .run_state import RunState
 from .sample import decode, sample
 from .trainer import train
 
@@ -26,14 +27,17 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
     with RunFolder(out, resume) as folder:
         prompts = read_prompts(config.train.prompts)
         heldout = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
-        rewards, judges = build_rewards(config.rewards), build_rewards(config.evaluation.rewards)
+        rewards, watched = build_rewards(config.rewards), build_rewards(config.evaluation.rewards)
         policy = build_policy(config)
         board = open_board(out) if config.train.tensorboard else None
-        reports = train(policy, rewards, config, folder, prompts, heldout, judges)
+        reports = train(policy, rewards, config, folder, prompts, heldout, watched)
         seen, stopped = follow(board(reports) if board else reports, config.train.iterations)
         if stopped:
             console.print(f"Stopped after {seen[-1].iteration + 1} iterations; everything is saved.")
             console.print(f"Continue with: treegrpo train {again} --out {out} --resume", soft_wrap=True)
+        judged = RunState.read(folder).judged
+        if judged.out_of(config.evaluation.patience):
+            console.print(judged.reason(folder.best_file), soft_wrap=True)
         console.print(f"LoRA: {folder.lora_file}", soft_wrap=True)
 
 

@@ -128,7 +128,7 @@ def iterate(
     watch.lap("score")
     weights = {reward.name: weight for reward, weight in rewards}
     how = config.advantage
-    tree = with_advantages(tree, weights, how.backup, how.centring, how.clamp)
+    tree = with_advantages(tree, weights, how.backup, how.centring, how.clamp, how.mixing)
     statistics = update(policy, tree, optimizer, config.update.settings(), sizes.training)
     watch.lap("update")
     return Outcome(number, tree, images, statistics)

@@ -24,14 +24,14 @@ def open_board(folder: Path) -> Callable[[Iterable[Report]], Iterator[Report]]:
     def log(reports: Iterable[Report]) -> Iterator[Report]:
         with SummaryWriter(folder / "tensorboard") as writer:
             for report in reports:
-                for kind, values in (("reward", report.reward), ("spread", report.spread)):
-                    for name, value in values.items():
+                for kind in ("reward", "spread", "correlation", "watched"):
+                    for name, value in getattr(report, kind).items():
                         if value is not None:
                             writer.add_scalar(f"{kind}/{name}", value, report.iteration)
                 if report.grad_norm[-1] is not None:
                     writer.add_scalar("update/grad_norm", report.grad_norm[-1], report.iteration)
                 if report.heldout is not None:
-                    writer.add_scalar("reward/heldout", report.heldout, report.iteration)
+                    writer.add_scalar("heldout/trained", report.heldout, report.iteration)
                 writer.flush()
                 yield report
 

@@ -1,7 +1,8 @@
 """The run folder: everything that a run leaves behind, and all that it needs to go on.
 
-config.json, lora.safetensors, state.safetensors, metrics.jsonl, trees/, samples/. Every file is written whole or not
-at all, and state.safetensors is written last: it is what makes an iteration count.
+config.json, lora.safetensors, best.safetensors (the LoRA of the best evaluation), state.safetensors, metrics.jsonl,
+trees/, samples/. Every file is written whole or not at all, and state.safetensors is written last: it is what makes an
+iteration count.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class RunFolder:
         self.state_file = path / "state.safetensors"
         self.metrics_file = path / "metrics.jsonl"
         self.lora_file = path / "lora.safetensors"
+        self.best_file = path / "best.safetensors"
         if self.state_file.exists() and not resume:
             raise UsageError(
                 f'run: "{path}" already holds one; continue it with --resume, or choose another with --out.'

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
 
+from .judged import Judged
 from .policy import Policy
 from .run_folder import RunFolder
 
@@ -19,16 +20,14 @@ State = dict[str, Tensor]
 class RunState:
     """iteration: the next one to run. adapter: its weights, empty while they are fresh. optimizer: its moments.
 
-    average: the adapter's moving average, if one is kept. best_heldout: the best held-out reward so far. stale:
-    evaluations since it was reached.
+    average: the adapter's moving average, if one is kept. judged: what the evaluations so far come to.
     """
 
     iteration: int = 0
     adapter: State = field(default_factory=dict)
     average: State = field(default_factory=dict)
     optimizer: State = field(default_factory=dict)
-    best_heldout: float | None = None
-    stale: int = 0
+    judged: Judged = field(default_factory=Judged)
 
     @classmethod
     def read(cls, folder: RunFolder) -> RunState:
@@ -38,7 +37,8 @@ class RunState:
             return cls()
         tensors, facts = stored
         adapter, average, optimizer = (_under(name, tensors) for name in ("adapter", "average", "optimizer"))
-        return cls(adapter=adapter, average=average, optimizer=optimizer, **facts)
+        iteration = facts.pop("iteration")
+        return cls(iteration, adapter, average, optimizer, Judged(**facts))
 
     def write(self, folder: RunFolder) -> None:
         """Write everything that `read` needs; after this the iterations so far cannot be lost."""
@@ -47,8 +47,7 @@ class RunState:
             **_prefixed("average", self.average),
             **_prefixed("optimizer", self.optimizer),
         }
-        facts = {"iteration": self.iteration, "best_heldout": self.best_heldout, "stale": self.stale}
-        folder.save_state(tensors, facts)
+        folder.save_state(tensors, {"iteration": self.iteration, **asdict(self.judged)})
 
     def put_into(self, policy: Policy, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Give the policy the weights of this state, and the optimiser, if any, its moments."""
@@ -84,13 +83,6 @@ class RunState:
             yield
         finally:
             policy.load_adapter_state(current)
-
-    def note_heldout(self, reward: float) -> None:
-        """Count evaluations without a new best."""
-        if self.best_heldout is None or reward > self.best_heldout:
-            self.best_heldout, self.stale = reward, 0
-        else:
-            self.stale += 1
 
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> State:

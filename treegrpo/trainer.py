@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import isnan
+from pathlib import Path
 
 from torch import Tensor
 
 from . import lora_file
-from .advantage import zero_spread
-from .config import Config
+from .advantage import correlation, zero_spread
+from .config import Config, make_table
 from .errors import UsageError
 from .evaluation import Evaluation, evaluate
 from .grow import BatchSizes
 from .iteration import Outcome, Rewards, Stopwatch, iterate, make_optimizer
+from .judged import Judged
 from .memory import batch_sizes
 from .policy import Policy
 from .run_folder import RunFolder
@@ -32,16 +34,19 @@ class Report:
     """What one iteration did; the fields are the columns of metrics.jsonl.
 
     window: the trained steps. reward: mean of each reward over all leaves. spread: mean over prompts of the standard
-    deviation of each reward within the tree; null for both where a reward left all prompts out. zero_spread: prompts
-    that taught nothing, since their leaves got the same rewards or they were left out. Lists have one entry per
+    deviation of each reward within the tree; null for both where a reward left all prompts out. correlation: of every
+    pair of rewards within the trees, see advantage.correlation. zero_spread: prompts that taught nothing, since their
+    leaves got the same rewards or they were left out. Lists have one entry per
     optimiser step, see update.UpdateStatistics. seconds: grow, decode, score, update, evaluate, save.
-    heldout: mean held-out reward, on the iterations that evaluate.
+    heldout: mean held-out reward, on the iterations that evaluate. watched: the held-out means of the rewards that are
+    only watched, null where a reward left all prompts out; empty on the other iterations.
     """
 
     iteration: int
     window: list[int]
     reward: dict[str, float | None]
     spread: dict[str, float | None]
+    correlation: dict[str, float | None]
     zero_spread: int
     leaves: int
     evaluations: int
@@ -53,6 +58,7 @@ class Report:
     skipped: list[str]
     seconds: dict[str, float]
     heldout: float | None
+    watched: dict[str, float | None]
 
 
 def train(
@@ -62,53 +68,67 @@ def train(
     folder: RunFolder,
     prompts: Sequence[str],
     heldout_prompts: Sequence[str] = (),
-    heldout_rewards: Rewards = (),
+    watched: Rewards = (),
     sizes: BatchSizes | None = None,
     watcher: Watcher = NOBODY,
 ) -> Iterator[Report]:
     """Run the iterations that `folder` does not hold yet, yielding each once it is saved.
 
     Not asking for the next one stops the run. The same config on the same device gives the same weights, stopped and
-    resumed or not. sizes: what memory.batch_sizes found, if the caller has asked already. Raises UsageError
-    for settings that cannot work and RunError when something fails.
+    resumed or not. watched: judge held-out pictures beside the rewards that train; nothing else looks at them. sizes:
+    what memory.batch_sizes found, if the caller has asked already. Raises UsageError for settings that cannot work and
+    RunError when something fails.
     """
-    _check(config, folder, rewards)
+    _check(config, folder, rewards, heldout_prompts, watched)
     optimizer = make_optimizer(policy, config.update.learning_rate)
     run = RunState.read(folder)
+    if _judges_otherwise(folder, config):
+        run.judged = Judged()
     run.put_into(policy, optimizer)
     folder.forget_after(run.iteration)
     folder.save_config(config.model_dump(mode="json"))
     sizes = sizes or batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
 
-    while run.iteration < config.train.iterations and not _out_of_patience(run, config):
+    while run.iteration < config.train.iterations and not run.judged.out_of(config.evaluation.patience):
         watch = Stopwatch()
         outcome = iterate(policy, optimizer, rewards, config, prompts, run.iteration, sizes, watch, watcher)
         if config.update.ema:
             run.update_average(policy, config.update.ema)
-        heldout = None
+        heldout: float | None = None
+        seen: dict[str, float | None] = {}
         if heldout_prompts and _due(run.iteration, config.evaluation.every):
             with run.result_loaded(policy):
-                judged = judge(policy, heldout_prompts, heldout_rewards or rewards, config, sizes)
-            heldout = _number(judged.scores)
-            if heldout is not None:
-                run.note_heldout(heldout)
+                judged = judge(policy, heldout_prompts, rewards, config, sizes, watched)
+            heldout, seen = _number(judged.scores), {name: _number(each) for name, each in judged.watched.items()}
+            marks = [weight * mark for reward, weight in watched if (mark := seen[reward.name]) is not None]
+            if heldout is not None and len(marks) == len(watched):
+                run.judged = run.judged.after(run.iteration + 1, heldout, sum(marks) if watched else None)
             save_sheet(folder.path / "samples" / f"{run.iteration}.jpg", judged.images.flatten(0, 1))
             watch.lap("evaluate")
         if _due(run.iteration, config.train.trees_every) or _is_last(run.iteration, config):
             images = node_images(outcome.tree, policy, sizes, outcome.images)
             save_tree(folder.path / "trees", str(run.iteration), record(outcome.tree, run.iteration), images)
             watch.lap("save")
-        report = _report(run.iteration, outcome, heldout, watch.seconds)
+        report = _report(run.iteration, outcome, heldout, seen, watch.seconds)
         run.iteration += 1
         folder.append_metrics(asdict(report))
-        save_lora(folder, run.result(policy), config, report)
+        save_lora(folder.lora_file, run.result(policy), config, report)
+        if run.judged.best_iterations == run.iteration:
+            save_lora(folder.best_file, run.result(policy), config, report)
         run.take_from(policy, optimizer)
         run.write(folder)
         watcher.end(outcome)
         yield report
 
 
-def judge(policy: Policy, prompts: Sequence[str], rewards: Rewards, config: Config, sizes: BatchSizes) -> Evaluation:
+def judge(
+    policy: Policy,
+    prompts: Sequence[str],
+    rewards: Rewards,
+    config: Config,
+    sizes: BatchSizes,
+    watched: Rewards = (),
+) -> Evaluation:
     """Evaluate with the settings of a config, on noise that training never uses."""
     return evaluate(
         policy,
@@ -118,11 +138,12 @@ def judge(policy: Policy, prompts: Sequence[str], rewards: Rewards, config: Conf
         steps=config.plan.steps,
         seed=-1 - config.train.seed,
         batch=sizes,
+        watched=watched,
     )
 
 
-def save_lora(folder: RunFolder, state: dict[str, Tensor], config: Config, last: Report) -> None:
-    """Write lora.safetensors with what a person wants to know of its training."""
+def save_lora(file: Path, state: dict[str, Tensor], config: Config, last: Report) -> None:
+    """Write a LoRA file with what a person wants to know of its training."""
     facts = {
         "base_model": config.model.path,
         "kind": config.lora.kind,
@@ -132,22 +153,46 @@ def save_lora(folder: RunFolder, state: dict[str, Tensor], config: Config, last:
         "iterations": last.iteration + 1,
         "reward": last.reward,
     }
-    lora_file.write(folder.lora_file, state, config.lora.rank, config.lora.alpha, facts)
+    lora_file.write(file, state, config.lora.rank, config.lora.alpha, facts)
 
 
-def _check(config: Config, folder: RunFolder, rewards: Rewards) -> None:
-    """Refuse what would only go wrong later: a repeated reward, or another config in the same run."""
-    names = [reward.name for reward, _ in rewards]
-    if len(set(names)) < len(names):
-        raise UsageError(f"rewards: {', '.join(names)} repeats a name; give each reward once.")
+def _check(
+    config: Config, folder: RunFolder, rewards: Rewards, heldout_prompts: Sequence[str], watched: Rewards
+) -> None:
+    """Refuse what would only go wrong later: a repeated reward, one that watches nothing or itself, another config."""
+    for key, several in (("rewards", rewards), ("evaluation.rewards", watched)):
+        names = [reward.name for reward, _ in several]
+        if len(set(names)) < len(names):
+            raise UsageError(f"{key}: {', '.join(names)} repeats a name; give each reward once.")
+    if watched and not (heldout_prompts and config.evaluation.every):
+        raise UsageError(
+            "evaluation.rewards: they watch held-out pictures, and none are drawn; set evaluation.prompts, and "
+            "evaluation.every above 0."
+        )
+    trained = [(table.name, table.options) for table in config.rewards]
+    for table in config.evaluation.rewards:
+        if (table.name, table.options) in trained:
+            raise UsageError(
+                f"watched rewards: {table.name} is trained with the same options, and a reward cannot watch itself; "
+                "give it other options, or watch another one."
+            )
     earlier = folder.load_config()
     if earlier is not None and folder.state_file.exists():
-        for key, old, new in _differences(earlier, config.model_dump(mode="json")):
+        # The evaluation may change anyhow; settings that are younger than the run have their defaults.
+        known = make_table(Config, **{**earlier, "evaluation": {}}).model_dump(mode="json")
+        for key, old, new in _differences(known, config.model_dump(mode="json")):
             if not any(key == free or key.startswith(f"{free}.") for free in FREE_TO_CHANGE):
                 raise UsageError(
                     f'run: "{folder.path}" was started with {key} = {old!r} and is to go on with {new!r}; '
                     "restore that setting, or start a new run."
                 )
+
+
+def _judges_otherwise(folder: RunFolder, config: Config) -> bool:
+    """Whether evaluations from now on cannot be compared with those that the run in `folder` had so far."""
+    earlier = (folder.load_config() or {}).get("evaluation", {})
+    now = config.evaluation.model_dump(mode="json")
+    return any(earlier.get(key) != now[key] for key in ("prompts", "images_per_prompt", "rewards"))
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
@@ -160,17 +205,25 @@ def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", before, after
 
 
-def _report(iteration: int, outcome: Outcome, heldout: float | None, seconds: dict[str, float]) -> Report:
+def _report(
+    iteration: int,
+    outcome: Outcome,
+    heldout: float | None,
+    watched: dict[str, float | None],
+    seconds: dict[str, float],
+) -> Report:
     tree = outcome.tree
     return Report(
         iteration=iteration,
         window=list(tree.trained_steps),
         reward={name: _number(scores) for name, scores in tree.rewards.items()},
         spread={name: _number(scores.std(1, correction=0)) for name, scores in tree.rewards.items()},
+        correlation=correlation(tree.rewards),
         zero_spread=zero_spread(tree.rewards),
         leaves=len(tree.leaves),
         evaluations=tree.plan.cost().evaluations * len(tree.prompts),
         heldout=heldout,
+        watched=watched,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         **asdict(outcome.statistics),
     )
@@ -189,7 +242,3 @@ def _due(iteration: int, every: int) -> bool:
 def _is_last(iteration: int, config: Config) -> bool:
     """Whether this is the last iteration of a run that keeps trees: the one that people look at first."""
     return config.train.trees_every > 0 and iteration + 1 == config.train.iterations
-
-
-def _out_of_patience(run: RunState, config: Config) -> bool:
-    return 0 < config.evaluation.patience <= run.stale

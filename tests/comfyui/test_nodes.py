@@ -63,6 +63,22 @@ def test_the_four_nodes_do_what_train_does(server):
     assert_equal(lora(server, "steps"), lora(server, "whole"))
 
 
+def test_rewards_are_mixed_as_asked(server):
+    """Sizes in kB drown a cosine where raw rewards are summed; normalised, the weights alone count."""
+    sockets = {
+        "size": {"rewards__reward0": ["size", 0]},
+        "sum": {"rewards__reward1": ["size", 0], "mixing": "sum"},
+        "normalise": {"rewards__reward1": ["size", 0]},
+    }
+    norm = {}
+    for name, settings in sockets.items():
+        graph = training(f"mixed {name}", iterations=1, **settings)
+        graph["size"] = node("TreeGRPO_Reward", reward="jpeg_compressibility", weight=1.0)
+        assert server.run(graph).error is None
+        [norm[name]] = metrics(server, f"mixed {name}")[0]["grad_norm"]
+    assert abs(norm["sum"] - norm["size"]) < 0.2 * abs(norm["normalise"] - norm["size"])
+
+
 def test_a_run_that_is_continued_equals_one_without_a_break(server):
     server.run(training("unbroken", iterations=3))
     server.run(training("broken", iterations=1))
@@ -132,6 +148,31 @@ def test_heldout_prompts_are_judged_and_stop_the_run(server):
     assert all(row["heldout"] is not None for row in rows)
     best = max(range(len(rows)), key=lambda i: rows[i]["heldout"])
     assert len(rows) == 6 or best == len(rows) - 2
+
+
+def test_a_watched_reward_stops_a_run_that_hacks_the_trained_one(server):
+    """Towards busy pictures, far enough to lose the things that the prompts name."""
+    settings = {"iterations": 12, "evaluate_every": 1, "patience": 2, "learning_rate": 1e-2}
+    graph = training("hacked", **settings, rewards__reward0=["busy", 0], heldout=["heldout", 0], watched=["reward", 0])
+    graph["busy"] = node("TreeGRPO_Reward", reward="jpeg_incompressibility", weight=1.0)
+    graph["reward"]["inputs"]["reward.template"] = "{prompt}"
+    graph["heldout"] = node("TreeGRPO_Prompts", clip=["model", 1], text="bell\nfrog", file="none", negative="")
+    history = server.run(graph)
+    assert history.error is None
+    rows = metrics(server, "hacked")
+    assert 3 <= len(rows) < 12
+    marks = [row["watched"]["clipscore"] for row in rows]
+    best = marks.index(max(marks))
+    assert all(row["heldout"] > rows[best]["heldout"] for row in rows[-2:])
+    [text] = history.outputs["train"]["text"]
+    assert text.startswith(
+        f"Stopped: the watched reward fell from {marks[best]:.4f} to {marks[-1]:.4f} in 2 evaluations"
+    )
+    assert f"after {best + 1} iterations, is treegrpo/hacked-best.safetensors in Load LoRA." in text
+    graph["train"]["inputs"] |= {"run": "shorter", "iterations": best + 1}
+    assert server.run(graph).error is None
+    assert_equal(lora(server, "hacked-best"), lora(server, "shorter"))
+    assert "treegrpo/hacked-best.safetensors" in server.object_info("LoraLoader")["input"]["required"]["lora_name"][0]
 
 
 def test_prompts_from_a_file_in_the_input_folder(server):
@@ -206,6 +247,11 @@ LONG_WINDOW["inputs"]["method.depth"] = 4
         ({"reward": NO_WEIGHTS}, r"Reward: model: .*model.safetensors.*models/rewards/clip-vit-large-patch14"),
         (training("bad", rewards__reward1=["reward", 0]), r"Train: rewards: clipscore is connected more than once"),
         (training("bad", evaluate_every=1), r"Train: heldout: nothing is connected"),
+        (training("bad", watched=["reward", 0]), r"Train: watched: it judges held-out pictures, and none are drawn"),
+        (
+            training("bad", evaluate_every=1, heldout=["prompts", 0], watched=["reward", 0]),
+            r"Train: watched rewards: clipscore is trained with the same options",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_that_names_the_input(server, change, message):
