@@ -6,6 +6,7 @@ from . import routes as routes  # registers what the widget asks the server
 from .advantage import Advantage
 from .demo_model import DemoModel
 from .lora_policy import LoraPolicy
+from .moodboard import Moodboard
 from .preview_tree import PreviewTree
 from .prompts import PromptList
 from .reward import Reward
@@ -28,6 +29,7 @@ class TreeGRPO(ComfyExtension):
             Plan,
             LoraPolicy,
             Reward,
+            Moodboard,
             Train,
             SampleTree,
             Score,

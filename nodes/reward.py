@@ -8,33 +8,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management as management
 import folder_paths
+import torch
 from comfy_api.latest import io
 
+from ..treegrpo.backends.comfy.reward_host import FOLDER, reward_host
 from ..treegrpo.config import RewardTable, make_table
 from ..treegrpo.errors import UsageError
 from ..treegrpo.iteration import Rewards
-from ..treegrpo.rewards.host import Host
+from ..treegrpo.rewards.clipscore import ClipScore
 from ..treegrpo.rewards.human_votes import RANGES, HumanVotes
 from ..treegrpo.rewards.registry import create
 from ..treegrpo.rewards.reward import Reward as RewardProtocol
+from ..treegrpo.rewards.vlm_judge import RUBRIC
 from .ballots import BOX
 from .sockets import CATEGORY, RewardSocket, RewardValue
 
 BUNDLED = "emoji (bundled)"
 CLIP_MODELS = ("clip-vit-base-patch32", "clip-vit-large-patch14")
-FOLDER = "rewards"
 folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
 
 
-class Reward(io.ComfyNode):
-    """Names a reward and its weight."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """See io.ComfyNode."""
-        clipscore = [
+def _options() -> dict[str, list[io.Input]]:
+    """The rewards that this node makes, each with the widgets of its options."""
+    token = io.String.Input(
+        "token_variable",
+        default="",
+        tooltip="Name of an environment variable that holds a token for the server; never the token itself.",
+    )
+    seconds = io.Float.Input("timeout_seconds", default=60.0, min=0.1, max=3600.0, tooltip="For one request.")
+    return {
+        "clipscore": [
             io.Combo.Input("model", options=[BUNDLED, *CLIP_MODELS], tooltip="A CLIP model in models/rewards."),
             io.String.Input(
                 "template",
@@ -42,8 +46,8 @@ class Reward(io.ComfyNode):
                 tooltip='What the picture is compared with; "{prompt}, ink style" asks for a style that the prompts '
                 "themselves do not name.",
             ),
-        ]
-        votes = [
+        ],
+        "human_votes": [
             io.Combo.Input("how", options=list(RANGES), tooltip="Stars from 1 to 5, thumbs up and down, or an order."),
             io.Float.Input(
                 "timeout_minutes",
@@ -53,25 +57,65 @@ class Reward(io.ComfyNode):
                 step=0.5,
                 tooltip="Prompts not voted on by then are left out; 0 waits for ever.",
             ),
-        ]
-        option = io.DynamicCombo.Option
+        ],
+        "jpeg_compressibility": [],
+        "jpeg_incompressibility": [],
+        "hpsv2.1": [],
+        "hpsv2": [],
+        "pickscore": [],
+        "imagereward": [],
+        "aesthetic": [],
+        "http": [
+            io.String.Input("url", default="", tooltip="Where pictures and prompts are sent; http or https."),
+            token,
+            seconds,
+            io.Int.Input("retries", default=2, min=0, max=10, tooltip="After failures that may pass."),
+            io.Int.Input("batch", default=16, min=1, max=1024, tooltip="Pictures per request."),
+        ],
+        "vlm_judge": [
+            io.String.Input(
+                "url", default="", tooltip="Base address of a server with the OpenAI chat protocol, ending in /v1."
+            ),
+            io.String.Input("model", default="", tooltip="As the server calls it."),
+            io.String.Input(
+                "rubric", default=RUBRIC, multiline=True, tooltip="What is judged, and that the answer is 0 to 10."
+            ),
+            token,
+            seconds,
+            io.Int.Input("concurrency", default=4, min=1, max=64, tooltip="Requests at a time."),
+        ],
+    }
+
+
+class Reward(io.ComfyNode):
+    """Names a reward and its weight."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See io.ComfyNode."""
         return io.Schema(
             node_id="TreeGRPO_Reward",
             display_name="TreeGRPO Reward",
             category=CATEGORY,
             description="One judge of pictures, with its weight. Connect as many as you like.",
-            search_aliases=["clipscore", "aesthetic", "taste", "votes", "stars", "jpeg", "judge"],
+            search_aliases=[
+                "hps",
+                "pickscore",
+                "clipscore",
+                "imagereward",
+                "aesthetic",
+                "taste",
+                "votes",
+                "vlm",
+                "judge",
+            ],
             inputs=[
                 io.DynamicCombo.Input(
                     "reward",
-                    options=[
-                        option("clipscore", clipscore),
-                        option("human_votes", votes),
-                        option("jpeg_compressibility", []),
-                        option("jpeg_incompressibility", []),
-                    ],
-                    tooltip="clipscore: agreement with words, by a CLIP model. human_votes: yours; training waits for "
-                    "them. jpeg: plainer or busier pictures.",
+                    options=[io.DynamicCombo.Option(name, widgets) for name, widgets in _options().items()],
+                    tooltip="clipscore: agreement with words. hpsv2, pickscore, imagereward: what people prefer. "
+                    "aesthetic: what people find beautiful. human_votes: yours; training waits for them. jpeg: plainer "
+                    "or busier pictures. http, vlm_judge: what a server of yours answers.",
                 ),
                 io.Float.Input("weight", default=1.0, min=-10.0, max=10.0, step=0.05, tooltip="Its share in the mix."),
             ],
@@ -83,9 +127,8 @@ class Reward(io.ComfyNode):
         """See io.ComfyNode. Raises UsageError when the reward's weights are missing."""
         options = {key: value for key, value in reward.items() if key != "reward"}
         table = make_table(RewardTable, name=reward["reward"], weight=weight, options=options)
-        if table.name != HumanVotes.name:
-            _created(table.name, json.dumps(options, sort_keys=True))
-        return io.NodeOutput(RewardValue(table))
+        made = None if table.name == HumanVotes.name else _made(table.name, json.dumps(options, sort_keys=True))
+        return io.NodeOutput(RewardValue(table, made))
 
 
 def rewards_input() -> io.Input:
@@ -102,38 +145,25 @@ def built(values: Mapping[str, RewardValue], votes: Path) -> Rewards:
     votes: the folder that keeps a person's votes. Raises UsageError when there are no rewards, or two of one name,
     under which a tree would keep the scores of one only.
     """
-    tables = [value.table for value in values.values() if value is not None]
-    if not tables:
+    connected = [value for value in values.values() if value is not None]
+    if not connected:
         raise UsageError("rewards: nothing is connected; connect at least one Reward.")
-    names = [table.name for table in tables]
+    names = [value.table.name for value in connected]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"rewards: {repeated} is connected more than once; connect each reward once.")
-    return [(_built(table, votes), table.weight) for table in tables]
+    return [(value.reward or _votes(value.table, votes), value.table.weight) for value in connected]
 
 
-def _built(table: RewardTable, votes: Path) -> RewardProtocol:
-    if table.name == HumanVotes.name:
-        return create(table.name, folder=votes, ask=BOX.ask, **table.options)
-    return _created(table.name, json.dumps(table.options, sort_keys=True))
+def _votes(table: RewardTable, folder: Path) -> RewardProtocol:
+    return create(table.name, folder=folder, ask=BOX.ask, **table.options)
 
 
-@functools.lru_cache(maxsize=8)
-def _created(name: str, options: str) -> RewardProtocol:
-    """The reward itself; loaded once."""
+@functools.lru_cache(maxsize=4)
+def _made(name: str, options: str) -> RewardProtocol:
+    """The reward itself, loaded once: another weight in the node does not load it again."""
     settings = json.loads(options)
-    if name == "clipscore":
-        settings["model"] = _clip_folder(settings["model"])
-    return create(name, Host(management.get_torch_device()), **settings)
-
-
-def _clip_folder(model: str) -> str | None:
-    """The folder of a CLIP model. Raises UsageError that says what to put where when it is not there."""
-    if model == BUNDLED:
-        return None
-    for folder in folder_paths.get_folder_paths(FOLDER):
-        if (Path(folder) / model / "config.json").is_file():
-            return str(Path(folder) / model)
-    raise UsageError(
-        f'model: "{model}" is not there; download config.json, model.safetensors, preprocessor_config.json, vocab.json '
-        f"and merges.txt of openai/{model} from Hugging Face into models/{FOLDER}/{model}."
-    )
+    if name == ClipScore.name:
+        model = settings["model"]
+        settings["model"] = None if model == BUNDLED else f"openai/{model}"
+    with torch.inference_mode(False):
+        return create(name, reward_host(), **settings)

@@ -12,6 +12,7 @@ from ..treegrpo.backends.comfy.adapters import AdapterSettings
 from ..treegrpo.backends.comfy.policy import Prompts
 from ..treegrpo.config import KernelTable, PlanTable, RewardTable, WindowTable
 from ..treegrpo.grow import BatchSizes
+from ..treegrpo.rewards.reward import Reward
 from ..treegrpo.run_state import RunState
 from ..treegrpo.tree import Tree
 
@@ -49,9 +50,13 @@ class PolicyValue:
 
 @dataclass(frozen=True)
 class RewardValue:
-    """A reward's name and options, with its weight in the mix."""
+    """A reward's name and options, with its weight in the mix.
+
+    reward: the reward itself, or None for human votes, which every run keeps in a folder of its own.
+    """
 
     table: RewardTable
+    reward: Reward | None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from .host import Host
 from .open_clip_keys import to_transformers
 from .preprocess import OPENAI_MEAN, OPENAI_STD, crop_centre, normalise
-from .weights import check_keys, read_checkpoint
+from .weights import CLIP_L, CLIP_WORDS, Source, check_keys, folder_of, read_checkpoint
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
@@ -101,6 +101,16 @@ def load_folder(folder: Path, host: Host, words: Path | None = None) -> Clip:
         network, tokenizer, host, settings.get("image_mean", OPENAI_MEAN), settings.get("image_std", OPENAI_STD)
     )
     return _LOADED.setdefault((folder, host), clip)
+
+
+def load_hub_folder(reward: str, model: str, host: Host) -> Clip:
+    """The CLIP model in a folder, or of a hub id that has been downloaded. Raises UsageError when there is none."""
+    if Path(model).is_dir():
+        return load_folder(Path(model), host)
+    if model.count("/") != 1:
+        raise UsageError(f'rewards.model: "{model}" is neither a folder nor a hub id such as {CLIP_L.repo}.')
+    source = CLIP_L if model == CLIP_L.repo else Source(model, ("config.json", *CLIP_WORDS.files), CLIP_L.gigabytes)
+    return load_folder(folder_of(reward, source, host), host)
 
 
 def load_open_clip(file: Path, config: CLIPConfig, what: str, host: Host, words: Path) -> Clip:

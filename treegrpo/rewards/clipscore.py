@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from torch import Tensor
 
 from ..bundled import EMOJI_CLIP
 from ..errors import UsageError
-from .clip import load_folder
+from .clip import load_folder, load_hub_folder
 from .host import Host
-from .weights import CLIP_L, CLIP_WORDS, Source, folder_of
 
 
 class ClipScore:
@@ -35,20 +33,8 @@ class ClipScore:
                 f'rewards.template: "{template}" has no {{prompt}}; write for example "{{prompt}}, ink style".'
             )
         self.template, host = template, host or Host()
-        self.clip = load_folder(_folder(model, host), host)
+        self.clip = load_hub_folder(self.name, model, host) if model else load_folder(EMOJI_CLIP, host)
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Scores float32 [N] for images float32 [N, H, W, 3] in 0..1; each distinct text is embedded once."""
         return self.clip.cosines(images, [self.template.replace("{prompt}", prompt) for prompt in prompts])
-
-
-def _folder(model: str | None, host: Host) -> Path:
-    """Where the model lies. Raises UsageError when it does not."""
-    if model is None:
-        return EMOJI_CLIP
-    if Path(model).is_dir():
-        return Path(model)
-    if model.count("/") != 1:
-        raise UsageError(f'rewards.model: "{model}" is neither a folder nor a hub id such as {CLIP_L.repo}.')
-    source = CLIP_L if model == CLIP_L.repo else Source(model, ("config.json", *CLIP_WORDS.files), CLIP_L.gigabytes)
-    return folder_of(ClipScore.name, source, host)

@@ -27,6 +27,8 @@ OWN = {
     "jpeg_compressibility": "jpeg:JpegCompressibility",
     "jpeg_incompressibility": "jpeg:JpegIncompressibility",
     "pickscore": "pickscore:PickScore",
+    "similar_images": "similar:similar_images",
+    "unlike_images": "similar:unlike_images",
     "vlm_judge": "vlm_judge:VlmJudge",
 }
 """Module in this folder and class; imported when the reward is made, so that the others' libraries may be absent."""

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from ..pictures.image_file import read_image
+from .clip import load_hub_folder
+from .host import Host
+from .weights import CLIP_L
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Embed = Callable[[Tensor], Tensor]
 """Embeddings [N, D] of pictures float32 [N, H, W, 3] in 0..1, of any length: only their directions matter."""
@@ -17,15 +24,16 @@ class Similar:
     """Cosine similarity of a picture's embedding with those of the references, averaged over the references: -1..1.
 
     The mean, not the nearest: a picture that copies one reference scores below one that has what all of them share.
-    references: [R, H, W, C] in 0..1; grey ones (C = 1 or 2) are spread to RGB, an alpha channel is left out.
+    references: batches [R, H, W, C] in 0..1, each of its own size; grey ones (C = 1 or 2) are spread to RGB, an alpha
+    channel is left out.
     sign: 1 to come closer, -1 to keep away (the score is then minus the similarity).
     Raises UsageError for no references, a wrong shape, or embeddings that are not [N, D].
     """
 
-    def __init__(self, embed: Embed, references: Tensor, sign: int = 1) -> None:
+    def __init__(self, embed: Embed, references: Sequence[Tensor], sign: int = 1) -> None:
         self.name = "similar_images" if sign > 0 else "unlike_images"
         self.embed = embed
-        self.direction = sign * self._directions(_as_rgb(references)).mean(0)
+        self.direction = sign * torch.cat([self._directions(_as_rgb(batch)) for batch in references]).mean(0)
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Scores float32 [N] for images float32 [N, H, W, 3] in 0..1; the prompts do not matter.
@@ -46,14 +54,29 @@ class Similar:
         return torch.nn.functional.normalize(embeddings.float().cpu(), dim=1)
 
 
-def similar_images(embed: Embed, references: Tensor) -> Similar:
-    """Higher for pictures like the references; see Similar."""
-    return Similar(embed, references, 1)
+def similar_images(images: str = "", model: str = CLIP_L.repo, host: Host | None = None) -> Similar:
+    """Higher for pictures like those in the folder `images`, as the CLIP model in a folder or of a hub id sees them.
+
+    Raises UsageError when there is no folder, no picture in it, or no such model.
+    """
+    return _by_clip(images, model, host, 1)
 
 
-def unlike_images(embed: Embed, references: Tensor) -> Similar:
-    """Higher for pictures unlike the references; see Similar."""
-    return Similar(embed, references, -1)
+def unlike_images(images: str = "", model: str = CLIP_L.repo, host: Host | None = None) -> Similar:
+    """Higher for pictures unlike those in the folder `images`; see similar_images."""
+    return _by_clip(images, model, host, -1)
+
+
+def _by_clip(images: str, model: str, host: Host | None, sign: int) -> Similar:
+    host = host or Host()
+    files = sorted(file for file in Path(images).glob("*") if file.suffix.lower() in SUFFIXES) if images else []
+    if not files:
+        raise UsageError(
+            f'rewards.images: "{images}" is not a folder with {", ".join(SUFFIXES)} files; give one with the pictures '
+            "to compare with."
+        )
+    clip = load_hub_folder("similar_images", model, host)
+    return Similar(clip.embed_images, [read_image(file)[None] for file in files], sign)
 
 
 def _as_rgb(references: Tensor) -> Tensor:

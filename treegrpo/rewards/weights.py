@@ -49,8 +49,10 @@ NEEDED: dict[str, tuple[Source, ...]] = {
     "hpsv2.1": (HPSV21, CLIP_WORDS),
     "imagereward": (IMAGEREWARD, BERT_WORDS),
     "pickscore": (PICKSCORE, CLIP_WORDS),
+    "similar_images": (CLIP_L,),
+    "unlike_images": (CLIP_L,),
 }
-"""What each learned reward reads. clipscore can do with other CLIP models, and with the bundled one by default."""
+"""What each learned reward reads. clipscore and the last two can do with other CLIP models."""
 
 
 def find(source: Source, folders: Sequence[Path]) -> Path | None:
