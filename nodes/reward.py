@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..treegrpo.backends.comfy.reward_host import FOLDER, reward_host
+from ..treegrpo.backends.comfy.reward_host import reward_host
 from ..treegrpo.config import RewardTable, make_table
 from ..treegrpo.errors import UsageError
 from ..treegrpo.iteration import Rewards
@@ -26,7 +25,6 @@ from .sockets import CATEGORY, RewardSocket, RewardValue
 
 BUNDLED = "emoji (bundled)"
 CLIP_MODELS = ("clip-vit-base-patch32", "clip-vit-large-patch14")
-folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
 
 
 def _options() -> dict[str, list[io.Input]]:

@@ -16,6 +16,7 @@ from ...rewards.host import Host
 
 FOLDER = "rewards"
 """The kind of model folder in which ComfyUI looks for rewards; extra_model_paths.yaml may add to it."""
+folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
 
 
 def reward_host() -> Host:
@@ -29,8 +30,9 @@ def placed(network: nn.Module) -> Iterator[torch.device]:
     """Have ComfyUI load the network, unloading others if need be; it stays until ComfyUI wants the memory back."""
     patcher = getattr(network, "patcher", None)
     if patcher is None:
-        # A plain one: weights that are moved page by page need ComfyUI's own layers.
-        patcher = ModelPatcher(network, management.get_torch_device(), torch.device("cpu"))
+        # A plain one: weights that are moved page by page need ComfyUI's own layers. It sets attributes of what it
+        # holds, which networks of transformers do not let it.
+        patcher = ModelPatcher(nn.ModuleList([network]), management.get_torch_device(), torch.device("cpu"))
         network.patcher = patcher  # so that both live equally long
     management.load_models_gpu([patcher], force_full_load=True)
     yield patcher.load_device

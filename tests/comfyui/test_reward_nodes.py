@@ -1,0 +1,153 @@
+"""Every reward as a node of the real server, on small weights in its models folder."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from aiohttp import web
+from PIL import Image
+from safetensors.torch import save_file
+from transformers import CLIPConfig, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from tests.comfyui.graphs import node, one_iteration
+from tests.comfyui.server import PromptRefused, Server
+from tests.rewards.answering import answering
+from treegrpo.bundled import EMOJI_CLIP
+from treegrpo.rewards.linear_head import linear_head
+
+WITHOUT_WEIGHTS = ("jpeg_compressibility", "jpeg_incompressibility")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _weights(server: Server) -> None:
+    """The bundled CLIP model in the place of the large ones: the code reads the size from the folder."""
+    folder = server.base / "models" / "rewards"
+    for name in ("clip-vit-large-patch14", "PickScore_v1"):
+        shutil.copytree(EMOJI_CLIP, folder / name, dirs_exist_ok=True)
+    torch.manual_seed(0)
+    width = CLIPConfig.from_pretrained(EMOJI_CLIP).projection_dim
+    state = {f"layers.{name}": weight for name, weight in linear_head(width).state_dict().items()}
+    torch.save(state, folder / "aesthetic-model.pth")
+
+
+def scored(server: Server, reward: dict[str, Any], **others: dict[str, Any]) -> str:
+    """What Score says of a small tree."""
+    graph = one_iteration() | {"reward": reward} | others
+    for unused in ("advantage", "update", "preview", "save"):
+        del graph[unused]
+    graph["shown"] = node("TreeGRPO_PreviewTree", tree=["score", 0], prompt=0)
+    history = server.run(graph)
+    if history.error:
+        return f"{history.error['node_type']}: {history.error['exception_message'].strip()}"
+    return history.outputs["score"]["text"][0]
+
+
+def reward(name: str, **options: Any) -> dict[str, Any]:
+    return node(
+        "TreeGRPO_Reward", reward=name, weight=1.0, **{f"reward__{key}": value for key, value in options.items()}
+    )
+
+
+@pytest.mark.parametrize("name", ["pickscore", "aesthetic", *WITHOUT_WEIGHTS])
+def test_rewards_without_options_score(server, name):
+    assert scored(server, reward(name)).startswith(f"{name}: ")
+
+
+def test_clipscore_reads_the_models_folder(server):
+    bundled = scored(server, reward("clipscore", model="emoji (bundled)", template="{prompt}"))
+    copied = scored(server, reward("clipscore", model="clip-vit-large-patch14", template="{prompt}"))
+    assert bundled.startswith("clipscore: ")
+    assert copied == bundled
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("hpsv2", "HPS_v2_compressed.pt"),
+        ("hpsv2.1", "HPS_v2.1_compressed.pt"),
+        ("imagereward", "ImageReward.pt"),
+    ],
+)
+def test_missing_weights_say_what_to_do(server, name, file):
+    told = scored(server, reward(name))
+    assert told.startswith("TreeGRPO_Reward: rewards: ")
+    assert file in told
+    assert str(server.base / "models" / "rewards") in told
+    assert f"treegrpo rewards pull {name} --folder" in told
+
+
+def test_a_checkpoint_of_another_architecture_is_a_sentence(server):
+    file = server.base / "models" / "rewards" / "HPS_v2_compressed.safetensors"
+    save_file({"logit_scale": torch.zeros(3)}, file)
+    try:
+        assert "is not a checkpoint of CLIP ViT-H/14" in scored(server, reward("hpsv2"))
+    finally:
+        file.unlink()
+
+
+def test_a_judge_on_a_server(server):
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("/chat/completions"):
+            return web.json_response({"choices": [{"message": {"content": '{"score": 7}'}}]})
+        return web.json_response({"scores": [0.25] * len((await request.json())["images"])})
+
+    options = {"token_variable": "", "timeout_seconds": 10.0}
+    with answering(answer) as address:
+        plain = reward("http", url=address, retries=0, batch=3, **options)
+        assert scored(server, plain).startswith("http: 0.2500, spread 0.0000")
+        judge = reward("vlm_judge", url=f"{address}/v1", model="any", rubric="0 to 10?", concurrency=2, **options)
+        assert scored(server, judge).startswith("vlm_judge: 0.7000, spread 0.0000")
+    wrong = reward("http", url="file:///etc/passwd", retries=0, batch=3, **options)
+    assert "http" in (told := scored(server, wrong))
+    assert told.startswith("TreeGRPO_Reward: ")
+
+
+@pytest.fixture(scope="module")
+def clip_vision(server: Server) -> str:
+    """A CLIP ViT-L/14 image encoder with random weights, the smallest that Load CLIP Vision knows."""
+    config = CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        patch_size=14,
+        projection_dim=768,
+    )
+    with torch.device("meta"):
+        names = CLIPVisionModelWithProjection(config).state_dict()
+    generator = torch.Generator().manual_seed(0)
+    state = {key: torch.empty(value.shape).normal_(0, 0.02, generator=generator).half() for key, value in names.items()}
+    folder = server.base / "models" / "clip_vision"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, folder / "vit_l.safetensors")
+    return "vit_l.safetensors"
+
+
+def test_a_moodboard_of_stock_nodes(server, clip_vision):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    (server.base / "input").mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(server.base / "input" / "board.png")
+    others = {
+        "encoder": node("CLIPVisionLoader", clip_name=clip_vision),
+        "board": node("LoadImage", image="board.png"),
+    }
+
+    def moodboard(direction: str) -> dict[str, Any]:
+        return node("TreeGRPO_Moodboard", clip_vision=["encoder", 0], images=["board", 0], reward=direction, weight=1.0)
+
+    similar, unlike = (
+        scored(server, moodboard(direction), **others) for direction in ("similar_images", "unlike_images")
+    )
+    assert similar.startswith("similar_images: ")
+    mean = float(similar.split(": ")[1].split(",")[0])
+    assert -1 <= mean <= 1
+    assert unlike.startswith(f"unlike_images: {-mean:.4f}")
+
+
+def test_what_no_widget_can_say_is_refused(server):
+    with pytest.raises(PromptRefused, match="not in"):
+        scored(server, reward("clipscore", model="../../secret", template="{prompt}"))
