@@ -163,8 +163,10 @@ def _rows(lines: Iterable[str]) -> list[Json]:
 def _curves(rows: list[Json]) -> Json:
     """See Curves in web/schema.json. Iterations that judged held-out prompts are kept when others are thinned out."""
     every = -(-len(rows) // MOST_POINTS)
-    rows = [row for i, row in enumerate(rows) if i % every == 0 or i == len(rows) - 1] if every else []
+    last = len(rows) - 1
+    rows = [row for i, row in enumerate(rows) if i % every == 0 or i == last or row.get("heldout") is not None]
     names = dict.fromkeys(name for row in rows for name in row["reward"])
+    watched = dict.fromkeys(name for row in rows for name in row.get("watched", {}))
 
     def column(get: Callable[[Json], Any]) -> list[float | None]:
         return [get(row) for row in rows]
@@ -174,6 +176,7 @@ def _curves(rows: list[Json]) -> Json:
         "reward": {name: column(lambda row, name=name: row["reward"].get(name)) for name in names},
         "spread": {name: column(lambda row, name=name: row.get("spread", {}).get(name)) for name in names},
         "heldout": column(lambda row: row.get("heldout")),
+        "watched": {name: column(lambda row, name=name: row.get("watched", {}).get(name)) for name in watched},
     }
 
 

@@ -51,11 +51,11 @@ def test_patience_and_its_sentence():
     assert [judged.out_of(patience) for patience in (0, 2, 3, 4)] == [False, True, True, False]
     assert judged.reason("best.safetensors") == (
         "Stopped: the watched reward fell from 0.5200 to 0.4800 in 3 evaluations while the trained one rose from "
-        "0.4000 to 0.5500; the LoRA of the best evaluation, after 1 iterations, is best.safetensors."
+        "0.4000 to 0.5500; the LoRA of the best evaluation, at iteration 1, is best.safetensors."
     )
     assert after_all((0.4, None), (0.3, None)).reason("b") == (
-        "Stopped: the held-out reward has not risen above 0.4000 in 1 evaluations; the LoRA of the best evaluation, "
-        "after 1 iterations, is b."
+        "Stopped: the held-out reward has not risen above 0.4000 in 1 evaluation; the LoRA of the best evaluation, "
+        "at iteration 1, is b."
     )
     older = Judged(best_heldout=0.4, stale=2)
     assert older.reason("b") == "Stopped: the held-out reward has not risen above 0.4000 in 2 evaluations."

@@ -40,13 +40,14 @@ class Judged:
 
     def reason(self, best: object) -> str:
         """Why a run that is out of patience stops, and that its best LoRA is `best`, in one sentence."""
+        times = f"{self.stale} evaluation{'s' if self.stale > 1 else ''}"
         if self.watched is None:
-            why = f"the held-out reward has not risen above {self.best_heldout:.4f} in {self.stale} evaluations"
+            why = f"the held-out reward has not risen above {self.best_heldout:.4f} in {times}"
         else:
             why = (
-                f"the watched reward fell from {self.best_watched:.4f} to {self.watched:.4f} in {self.stale} "
-                f"evaluations while the trained one rose from {self.best_heldout:.4f} to {self.heldout:.4f}"
+                f"the watched reward fell from {self.best_watched:.4f} to {self.watched:.4f} in {times} "
+                f"while the trained one rose from {self.best_heldout:.4f} to {self.heldout:.4f}"
             )
         if self.best_iterations is None:  # a run from before best LoRAs were kept
             return f"Stopped: {why}."
-        return f"Stopped: {why}; the LoRA of the best evaluation, after {self.best_iterations} iterations, is {best}."
+        return f"Stopped: {why}; the LoRA of the best evaluation, at iteration {self.best_iterations}, is {best}."

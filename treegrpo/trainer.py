@@ -36,10 +36,10 @@ class Report:
     window: the trained steps. reward: mean of each reward over all leaves. spread: mean over prompts of the standard
     deviation of each reward within the tree; null for both where a reward left all prompts out. correlation: of every
     pair of rewards within the trees, see advantage.correlation. zero_spread: prompts that taught nothing, since their
-    leaves got the same rewards or they were left out. Lists have one entry per
-    optimiser step, see update.UpdateStatistics. seconds: grow, decode, score, update, evaluate, save.
-    heldout: mean held-out reward, on the iterations that evaluate. watched: the held-out means of the rewards that are
-    only watched, null where a reward left all prompts out; empty on the other iterations.
+    leaves got the same rewards or they were left out. Lists have one entry per optimiser step, see
+    update.UpdateStatistics. seconds: grow, decode, score, update, evaluate, save. heldout: mean held-out reward, on the
+    iterations that evaluate. watched: the held-out means of the rewards that are only watched, null where a reward left
+    all prompts out; empty on the other iterations.
     """
 
     iteration: int

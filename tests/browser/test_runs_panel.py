@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 from playwright.sync_api import Locator, Page, expect
@@ -66,6 +67,32 @@ def test_a_run_is_listed_and_opened(page: Page, server: Server, name: str) -> No
     with page.expect_popup() as shown:
         opened.get_by_role("link", name="metrics.jsonl").click()
     shown.value.close()
+
+
+@dark_and_light
+def test_curves_of_trained_held_out_and_watched_rewards(page: Page, server: Server, name: str) -> None:
+    """A run that hacks its reward, as its metrics tell: what is watched falls while what is trained rises."""
+    folder = server.base / "output" / "treegrpo" / name
+    folder.mkdir(parents=True)
+    rows = [
+        {
+            "iteration": i,
+            "reward": {"jpeg_incompressibility": 2.4 + 0.02 * i},
+            "spread": {"jpeg_incompressibility": 0.1},
+            "heldout": 2.5 + 0.015 * i if i % 4 == 3 else None,
+            "watched": {"clipscore": 0.56 - 0.005 * i} if i % 4 == 3 else {},
+        }
+        for i in range(32)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entry(page, name).click()
+    curves = panel(page).locator(".opened .curves")
+    trained, watched = curves.locator("figure").all()
+    for legend in ("jpeg_incompressibility", "━ trained", "● held out", "held out 2.96"):
+        expect(trained).to_contain_text(legend)
+    for legend in ("clipscore", "● watched", "watched 0.405"):
+        expect(watched).to_contain_text(legend)
+    expect(watched).not_to_contain_text("trained")
 
 
 def test_it_is_the_same_after_a_new_start_of_the_page(page: Page, server: Server, name: str) -> None:

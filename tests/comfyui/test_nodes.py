@@ -168,7 +168,7 @@ def test_a_watched_reward_stops_a_run_that_hacks_the_trained_one(server):
     assert text.startswith(
         f"Stopped: the watched reward fell from {marks[best]:.4f} to {marks[-1]:.4f} in 2 evaluations"
     )
-    assert f"after {best + 1} iterations, is treegrpo/hacked-best.safetensors in Load LoRA." in text
+    assert f"at iteration {best + 1}, is treegrpo/hacked-best.safetensors in Load LoRA." in text
     graph["train"]["inputs"] |= {"run": "shorter", "iterations": best + 1}
     assert server.run(graph).error is None
     assert_equal(lora(server, "hacked-best"), lora(server, "shorter"))

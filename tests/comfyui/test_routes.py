@@ -168,7 +168,22 @@ def test_a_damaged_run_is_still_listed(server):
     assert "config.json" in summary["problem"]
     about = checked("Run", server.get("/treegrpo/runs/damaged"))
     assert about["curves"]["reward"] == {"r": [0.5]}
+    assert about["curves"]["watched"] == {}, "rows from before rewards were watched have none"
     assert about["trees"] == []
+
+
+def test_judgements_are_kept_when_a_long_run_is_thinned_out(server):
+    folder = server.base / "output" / "treegrpo" / "long"
+    folder.mkdir(parents=True)
+    rows = [{"iteration": i, "reward": {"r": 0.5}, "spread": {"r": 0.1}, "heldout": None} for i in range(5000)]
+    for i in (1000, 1001, 4000):
+        rows[i] |= {"heldout": 0.25, "watched": {"w": i / 5000}}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    curves = checked("Run", server.get("/treegrpo/runs/long"))["curves"]
+    assert len(curves["iteration"]) < 2010
+    judged = [i for i, heldout in zip(curves["iteration"], curves["heldout"], strict=True) if heldout is not None]
+    assert judged == [1000, 1001, 4000]
+    assert [mark for mark in curves["watched"]["w"] if mark is not None] == [0.2, 0.2002, 0.8]
 
 
 def test_only_votes_are_posted(server):

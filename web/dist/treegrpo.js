@@ -6089,19 +6089,21 @@ uPlot.sync = _sync;
 }
 
 // src/curves.ts
-function linesOf({ reward, spread, heldout }) {
+function linesOf({ reward, spread, heldout, watched }) {
   const names = Object.keys(reward);
-  const judged = heldout.some((value2) => value2 !== null);
+  const judged = heldout.some((value2) => value2 !== null) ? { what: "held out", marks: heldout } : null;
   const lines = names.map((name) => {
     const mean = reward[name];
     const around = (sign2) => mean.map((value2, i) => shifted(value2, spread[name]?.[i] ?? null, sign2));
-    return { name, mean, low: around(-1), high: around(1), heldout: judged && names.length === 1 ? heldout : null };
+    return { name, mean, low: around(-1), high: around(1), judged: names.length === 1 ? judged : null };
   });
-  if (judged && names.length !== 1) {
-    const none2 = heldout.map(() => null);
-    lines.push({ name: "held out", mean: none2, low: none2, high: none2, heldout });
-  }
+  if (judged && names.length !== 1) lines.push(dots("held out", judged));
+  for (const [name, marks] of Object.entries(watched)) lines.push(dots(name, { what: "watched", marks }));
   return lines;
+}
+function dots(name, judged) {
+  const none2 = judged.marks.map(() => null);
+  return { name, mean: none2, low: none2, high: none2, judged };
 }
 function shifted(value2, by, sign2) {
   return value2 === null || by === null ? null : value2 + sign2 * by;
@@ -6245,6 +6247,7 @@ function signed(value2, digits = 2) {
 
 // src/curves_view.ts
 var HEIGHT2 = 116;
+var DOTS = { "held out": "#e69f00", watched: "#009e73" };
 function curvesView() {
   const host = element("div", { className: "curves", hidden: true });
   let plots = [];
@@ -6256,7 +6259,7 @@ function curvesView() {
     host.hidden = lines.length === 0;
     if (!curves || host.hidden || !host.clientWidth) return;
     const { accent, muted, line } = themeOf(host);
-    const look = JSON.stringify([lines.map(({ name, heldout }) => [name, heldout !== null]), accent, muted, line]);
+    const look = JSON.stringify([lines.map((of) => [of.name, isTrained(of), of.judged?.what]), accent, muted, line]);
     if (look !== shown) {
       clear();
       shown = look;
@@ -6288,13 +6291,16 @@ function curvesView() {
     }
   };
 }
-function data({ iteration }, { mean, low, high, heldout }) {
-  return [iteration.map((n) => n + 1), mean, high, low, heldout ?? iteration.map(() => null)];
+function data({ iteration }, { mean, low, high, judged }) {
+  return [iteration.map((n) => n + 1), mean, high, low, judged?.marks ?? iteration.map(() => null)];
 }
 function plot(host, line) {
   const { accent, muted, line: grid2 } = themeOf(host);
   const name = element("h4", {}, line.name);
-  if (line.heldout && line.name !== "held out") name.append(element("span", {}, "● held out"));
+  const { judged } = line;
+  const dots2 = DOTS[judged?.what ?? "held out"];
+  if (isTrained(line)) name.append(mark("━ trained", accent));
+  if (judged && judged.what !== line.name) name.append(mark(`● ${judged.what}`, dots2));
   const value2 = element("output");
   const box = element("figure", {}, element("figcaption", {}, name, value2), element("div"));
   host.append(box);
@@ -6323,16 +6329,16 @@ function plot(host, line) {
         { stroke: "transparent", width: 0, points: { show: false } },
         { stroke: "transparent", width: 0, points: { show: false } },
         {
-          stroke: "#e69f00",
+          stroke: dots2,
           width: 1.5,
           dash: [4, 4],
           spanGaps: true,
-          points: { show: true, size: 6, fill: "#e69f00" }
+          points: { show: true, size: 6, fill: dots2 }
         }
       ],
       hooks: {
-        setCursor: [(plot2) => value2.textContent = reading(plot2)],
-        setData: [(plot2) => value2.textContent = reading(plot2)]
+        setCursor: [(plot2) => value2.textContent = reading(plot2, judged)],
+        setData: [(plot2) => value2.textContent = reading(plot2, judged)]
       }
     },
     [[], [], [], [], []],
@@ -6341,15 +6347,23 @@ function plot(host, line) {
   made.root.parentElement.parentElement.setAttribute("aria-label", line.name);
   return made;
 }
-function reading(plot2) {
-  const [iterations, means, highs, , heldouts] = plot2.data;
+function reading(plot2, judged) {
+  const [iterations, means, highs, , marks] = plot2.data;
   const i = plot2.cursor.idx ?? iterations.length - 1;
   if (i < 0) return "";
-  const [mean, high, heldout] = [means[i], highs[i], heldouts[i]];
+  const [mean, high, mark2] = [means[i], highs[i], marks[i]];
   const parts = [`iteration ${iterations[i]}`];
   if (mean != null) parts.push(plain(mean) + (high == null ? "" : ` ± ${plain(high - mean)}`));
-  if (heldout != null) parts.push(`held out ${plain(heldout)}`);
+  if (judged && mark2 != null) parts.push(`${judged.what} ${plain(mark2)}`);
   return parts.join("  ·  ");
+}
+function isTrained({ mean }) {
+  return mean.some((value2) => value2 !== null);
+}
+function mark(text, colour) {
+  const entry2 = element("span", {}, text);
+  entry2.style.color = colour;
+  return entry2;
 }
 function faded(colour) {
   return `color-mix(in srgb, ${colour} 22%, transparent)`;

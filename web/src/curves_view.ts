@@ -1,7 +1,7 @@
-// The rewards over the iterations: the mean in its band of spread, and held-out judgements as dots.
+// The rewards over the iterations: the mean in its band of spread, and judgements of held-out pictures as dots.
 import uPlot from "uplot";
 import { themeOf } from "./colours";
-import { linesOf, type Line } from "./curves";
+import { linesOf, type Judged, type Line } from "./curves";
 import { element } from "./element";
 import { plain } from "./facts";
 import type { Curves } from "./schema";
@@ -13,6 +13,8 @@ export interface CurvesView {
 }
 
 const HEIGHT = 116;
+/** The two differ in lightness too, for colour-blind eyes. */
+const DOTS: Record<Judged["what"], string> = { "held out": "#e69f00", watched: "#009e73" };
 
 export function curvesView(): CurvesView {
   const host = element("div", { className: "curves", hidden: true });
@@ -26,7 +28,7 @@ export function curvesView(): CurvesView {
     host.hidden = lines.length === 0;
     if (!curves || host.hidden || !host.clientWidth) return;
     const { accent, muted, line } = themeOf(host);
-    const look = JSON.stringify([lines.map(({ name, heldout }) => [name, heldout !== null]), accent, muted, line]);
+    const look = JSON.stringify([lines.map((of) => [of.name, isTrained(of), of.judged?.what]), accent, muted, line]);
     if (look !== shown) {
       clear();
       shown = look;
@@ -62,14 +64,17 @@ export function curvesView(): CurvesView {
   };
 }
 
-function data({ iteration }: Curves, { mean, low, high, heldout }: Line): uPlot.AlignedData {
-  return [iteration.map((n) => n + 1), mean, high, low, heldout ?? iteration.map(() => null)];
+function data({ iteration }: Curves, { mean, low, high, judged }: Line): uPlot.AlignedData {
+  return [iteration.map((n) => n + 1), mean, high, low, judged?.marks ?? iteration.map(() => null)];
 }
 
 function plot(host: HTMLElement, line: Line): uPlot {
   const { accent, muted, line: grid } = themeOf(host);
   const name = element("h4", {}, line.name);
-  if (line.heldout && line.name !== "held out") name.append(element("span", {}, "\u25cf held out"));
+  const { judged } = line;
+  const dots = DOTS[judged?.what ?? "held out"];
+  if (isTrained(line)) name.append(mark("\u2501 trained", accent));
+  if (judged && judged.what !== line.name) name.append(mark(`\u25cf ${judged.what}`, dots));
   const value = element("output");
   const box = element("figure", {}, element("figcaption", {}, name, value), element("div"));
   host.append(box);
@@ -98,16 +103,16 @@ function plot(host: HTMLElement, line: Line): uPlot {
         { stroke: "transparent", width: 0, points: { show: false } },
         { stroke: "transparent", width: 0, points: { show: false } },
         {
-          stroke: "#e69f00",
+          stroke: dots,
           width: 1.5,
           dash: [4, 4],
           spanGaps: true,
-          points: { show: true, size: 6, fill: "#e69f00" },
+          points: { show: true, size: 6, fill: dots },
         },
       ],
       hooks: {
-        setCursor: [(plot) => (value.textContent = reading(plot))],
-        setData: [(plot) => (value.textContent = reading(plot))],
+        setCursor: [(plot) => (value.textContent = reading(plot, judged))],
+        setData: [(plot) => (value.textContent = reading(plot, judged))],
       },
     },
     [[], [], [], [], []],
@@ -118,15 +123,26 @@ function plot(host: HTMLElement, line: Line): uPlot {
 }
 
 /** The iteration under the pointer, or the last one. Like everywhere that people look, iterations count from 1. */
-function reading(plot: uPlot): string {
-  const [iterations, means, highs, , heldouts] = plot.data;
+function reading(plot: uPlot, judged: Judged | null): string {
+  const [iterations, means, highs, , marks] = plot.data;
   const i = plot.cursor.idx ?? iterations.length - 1;
   if (i < 0) return "";
-  const [mean, high, heldout] = [means[i], highs[i], heldouts[i]];
+  const [mean, high, mark] = [means[i], highs[i], marks[i]];
   const parts = [`iteration ${iterations[i]}`];
   if (mean != null) parts.push(plain(mean) + (high == null ? "" : ` \u00b1 ${plain(high - mean)}`));
-  if (heldout != null) parts.push(`held out ${plain(heldout)}`);
+  if (judged && mark != null) parts.push(`${judged.what} ${plain(mark)}`);
   return parts.join("  \u00b7  ");
+}
+
+function isTrained({ mean }: Line): boolean {
+  return mean.some((value) => value !== null);
+}
+
+/** An entry of the legend. */
+function mark(text: string, colour: string): HTMLElement {
+  const entry = element("span", {}, text);
+  entry.style.color = colour;
+  return entry;
 }
 
 function faded(colour: string): string {

@@ -9,6 +9,10 @@ export type Numbers = (number | null)[];
  * What part of the root's value flows through the edge; siblings add up to the share above them.
  */
 export type Numbers1 = (number | null)[];
+/**
+ * The rewards that train, mixed, on held-out prompts.
+ */
+export type Numbers2 = (number | null)[];
 
 /**
  * What the routes under /treegrpo answer and take, and what the server tells the browser.
@@ -183,7 +187,13 @@ export interface Curves {
   spread: {
     [k: string]: Numbers;
   };
-  heldout: Numbers;
+  heldout: Numbers2;
+  /**
+   * Of the rewards that are only watched, on held-out prompts, by name.
+   */
+  watched: {
+    [k: string]: Numbers;
+  };
 }
 /**
  * This interface was referenced by `TreeGRPO`'s JSON-Schema

@@ -104,7 +104,7 @@ export function growing(tree: Tree, generations: number): Tree {
   };
 }
 
-export function someCurves(iterations = 40, rewards = ["clipscore"]): Curves {
+export function someCurves(iterations = 40, rewards = ["clipscore"], watched: string[] = []): Curves {
   const draw = chance(5);
   const iteration = Array.from({ length: iterations }, (_, i) => i);
   return {
@@ -117,6 +117,9 @@ export function someCurves(iterations = 40, rewards = ["clipscore"]): Curves {
     ),
     spread: Object.fromEntries(rewards.map((name, r) => [name, iteration.map((i) => (r + 1) * (0.09 - 0.001 * i))])),
     heldout: iteration.map((i) => (i % 8 === 4 ? 0.32 + 0.15 * (1 - Math.exp(-i / 14)) : null)),
+    watched: Object.fromEntries(
+      watched.map((name) => [name, iteration.map((i) => (i % 8 === 4 ? 0.6 - 0.004 * i : null))]),
+    ),
   };
 }
 

@@ -57,7 +57,7 @@ function answer(route: string, options?: RequestInit): unknown {
   if (parts[1] === "gone") return 404;
   if (parts[2] === "trees") return parts[3] === "5" ? 422 : shown;
   if (parts[2] === "workflow") return { nodes: [], links: [], version: 0.4 };
-  return someRun(parts[1], { curves: someCurves(40, query.get("rewards")?.split(",") ?? ["clipscore"]) });
+  return someRun(parts[1], { curves: someCurves(40, query.get("rewards")?.split(",") ?? ["clipscore"], query.get("watched")?.split(",")) });
 }
 
 const sheets = new Map<string, string>();
