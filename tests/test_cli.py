@@ -216,3 +216,20 @@ def test_rewards_list_says_what_is_missing(treegrpo, tmp_path):
     rows = [line for line in out.splitlines() if "│" in line]
     assert any("pickscore" in row and "not here" in row for row in rows)
     assert any("imagereward" in row and "not here" not in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name one, or give --official"),
+        (["--reward", "clipscore", "--official", "hpsv2"], "not both"),
+        (["--official", "hpsv3"], "hpsv2, hpsv2.1"),
+        (["--official", "hpsv2"], "an environment of its own"),
+    ],
+)
+def test_eval_wants_one_judge(treegrpo, tmp_path, arguments, words):
+    (tmp_path / "prompts.txt").write_text("bear\n")
+    files = ["--lora", tmp_path / "x.safetensors", "--prompts", tmp_path / "prompts.txt"]
+    code, _, err = treegrpo("eval", *MODEL, *files, *arguments)
+    assert code == 2
+    assert words in err

@@ -7,11 +7,14 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from .iteration import Rewards
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 bench = typer.Typer(no_args_is_help=True, help="Measure methods against each other.")
@@ -141,7 +144,10 @@ def evaluate(
     model: ModelPath,
     lora: Annotated[Path, typer.Option("--lora", help="A lora.safetensors that a run has written.")],
     prompts: Prompts,
-    reward: RewardName,
+    reward: Annotated[str, typer.Option("--reward", help="What judges; an unknown name lists the known ones.")] = "",
+    official: Annotated[
+        str, typer.Option("--official", help="Judge with the package of its authors instead: hpsv2 or hpsv2.1.")
+    ] = "",
     option: Options = None,
     steps: Steps = 10,
     guidance: Guidance = 1.0,
@@ -157,7 +163,14 @@ def evaluate(
     from .config_file import read_prompts
 
     table = make_table(ModelTable, path=model, guidance=guidance, max_sequence_length=max_sequence_length)
-    rewards = build_rewards([make_table(RewardTable, name=reward, options=_options(option))])
+    if bool(reward) == bool(official):
+        raise UsageError("--reward: name one, or give --official; not both.")
+    if official:
+        from .rewards.official_hps import OfficialHps
+
+        rewards: Rewards = [(OfficialHps(official), 1.0)]
+    else:
+        rewards = build_rewards([make_table(RewardTable, name=reward, options=_options(option))])
     policy = open_with_lora(table, lora)
     result = compare(policy, read_prompts(prompts), rewards, images_per_prompt=count, steps=steps, seed=seed)
     if as_json:
@@ -194,6 +207,21 @@ def methods(
     from .bench import bench_methods
 
     bench_methods(seconds, leaves_branch, depth, prompts_per_iteration, out)
+
+
+@bench.command(name="rewards")
+def bench_all_rewards(
+    reward: Annotated[list[str] | None, typer.Option("--reward", help="Only this one; may be repeated.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda ...; the accelerator if left out.")] = None,
+    folder: RewardsFolder = None,
+    side: Annotated[int, typer.Option(min=1, help="Of the pictures, in pixels.")] = 512,
+    largest: Annotated[int, typer.Option(min=1, help="Largest batch.")] = 64,
+    out: Out = Path("runs/bench-rewards"),
+) -> None:
+    """Pictures per second of every reward whose weights are here, by batch size."""
+    from .bench_rewards import bench_rewards
+
+    bench_rewards(reward or [], device, folder, side, largest, out)
 
 
 def _quiet_libraries(progress: bool) -> None:

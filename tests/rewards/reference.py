@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     asked = json.loads((folder / "pictures.json").read_text())
     pictures = [Image.open(folder / name) for name in asked["pictures"]]
     scores = {}
-    for reward in (hpsv2, imagereward, pickscore, aesthetic):
+    for reward in (hpsv2, official_hpsv2, imagereward, pickscore, aesthetic):
         torch.manual_seed(0)
         with torch.inference_mode():
             scores[reward.__name__] = reward(folder, pictures, asked["prompts"])
@@ -82,6 +82,24 @@ def hpsv2(folder: Path, pictures: list[Image.Image], prompts: list[str]) -> list
         outputs = model(prepare(picture)[None], tokenize([prompt]))
         scores.append(float((outputs["image_features"] @ outputs["text_features"].T).diagonal()))
     return scores
+
+
+def official_hpsv2(folder: Path, pictures: list[Image.Image], prompts: list[str]) -> list[float]:
+    """This project's way to the package, with the model and the file that the package would otherwise download."""
+    import hpsv2.img_score
+    import numpy as np
+    from hpsv2.src.open_clip import create_model_and_transforms
+
+    from treegrpo.rewards.official_hps import OfficialHps
+
+    model, _, prepare = create_model_and_transforms("small", light_augmentation=True, output_dict=True)
+    hpsv2.img_score.model_dict.update(model=model, preprocess_val=prepare)
+    hpsv2.img_score.huggingface_hub.hf_hub_download = lambda repo, name: str(folder / repo.split("/")[1] / name)
+    images = [torch.from_numpy(np.asarray(picture.convert("RGB"))).float() / 255 for picture in pictures]
+    same = torch.stack([images[0], images[0].flip(0), images[0]])  # one call judges pictures of one size
+    [first, flipped, again] = OfficialHps("hpsv2").score(same, [prompts[0], prompts[0], prompts[1]])
+    alone = OfficialHps("hpsv2").score(images[0][None], [prompts[1]])
+    return [float(value) for value in (first, flipped, again, *alone)]
 
 
 def imagereward(folder: Path, pictures: list[Image.Image], prompts: list[str]) -> list[float]:

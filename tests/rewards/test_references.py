@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -88,7 +89,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [f"{name}_as_rgb.png" if name == "alpha" else f"{name}.png" for name in PICTURES]
     (folder / "pictures.json").write_text(json.dumps({"pictures": names, "prompts": PROMPTS}))
     script = Path(__file__).with_name("reference.py")
-    ran = subprocess.run([PYTHON, script, folder], capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([PYTHON, script, folder], capture_output=True, text=True, env=environment)
     assert ran.returncode == 0, ran.stderr
     return folder
 
@@ -104,3 +106,12 @@ def test_scores_equal_the_reference_package(reference, name):
     ]
     assert np.std(expected) > 0.02
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
+
+
+def test_the_official_package_is_asked_as_it_wants(reference):
+    scores = json.loads((reference / "scores.json").read_text())
+    first, flipped, again, alone = scores["official_hpsv2"]
+    assert first == pytest.approx(scores["hpsv2"][0], abs=1e-6)
+    assert flipped != pytest.approx(first, abs=1e-3)
+    assert again == pytest.approx(alone, abs=1e-6), "every picture is judged by its own prompt"
+    assert again != pytest.approx(first, abs=1e-3)
