@@ -56,6 +56,19 @@ def _options() -> dict[str, list[io.Input]]:
                 tooltip="Prompts not voted on by then are left out; 0 waits for ever.",
             ),
         ],
+        "brightness": [],
+        "contrast": [],
+        "saturation": [],
+        "colourfulness": [],
+        "palette": [
+            io.String.Input(
+                "colours",
+                default="#e63946, #f1faee, #1d3557",
+                tooltip="As #rrggbb or by name, parted by commas. Each is asked for.",
+            ),
+        ],
+        "sharpness": [],
+        "symmetry": [],
         "jpeg_compressibility": [],
         "jpeg_incompressibility": [],
         "hpsv2.1": [],
@@ -113,7 +126,8 @@ class Reward(io.ComfyNode):
                     options=[io.DynamicCombo.Option(name, widgets) for name, widgets in _options().items()],
                     tooltip="clipscore: agreement with words. hpsv2, pickscore, imagereward: what people prefer. "
                     "aesthetic: what people find beautiful. human_votes: yours; training waits for them. jpeg: plainer "
-                    "or busier pictures. http, vlm_judge: what a server of yours answers.",
+                    "or busier pictures. palette: your colours. brightness, symmetry and the like: what they say. "
+                    "http, vlm_judge: what a server of yours answers.",
                 ),
                 io.Float.Input("weight", default=1.0, min=-10.0, max=10.0, step=0.05, tooltip="Its share in the mix."),
             ],

@@ -5,6 +5,7 @@ from treegrpo.config import RewardTable, make_table
 from treegrpo.errors import UsageError
 from treegrpo.rewards import registry
 from treegrpo.rewards.jpeg import JpegCompressibility
+from treegrpo.rewards.reward import score
 
 MODULE = """
 class Redness:
@@ -65,3 +66,13 @@ def test_a_package_that_does_not_load_is_named():
 def test_without_the_package_its_reward_is_unknown():
     with pytest.raises(UsageError, match="unknown"):
         registry.create("redness")
+
+
+@pytest.mark.parametrize(
+    "name", ["brightness", "colourfulness", "contrast", "palette", "saturation", "sharpness", "symmetry"]
+)
+def test_rewards_without_a_model_are_made_by_name(name):
+    options = {"colours": "#e63946, navy"} if name == "palette" else {}
+    reward = registry.create(name, **options)
+    assert reward.name == name
+    assert score(reward, torch.rand(2, 1, 7, 3), ["", ""]).shape == (2,)

@@ -18,7 +18,10 @@ ENTRY_POINTS = "treegrpo.rewards"
 
 OWN = {
     "aesthetic": "aesthetic:Aesthetic",
+    "brightness": "colour:Brightness",
     "clipscore": "clipscore:ClipScore",
+    "colourfulness": "colour:Colourfulness",
+    "contrast": "colour:Contrast",
     "hpsv2": "hps:HpsV2",
     "hpsv2.1": "hps:HpsV21",
     "http": "http_reward:HttpReward",
@@ -26,8 +29,12 @@ OWN = {
     "imagereward": "imagereward:ImageReward",
     "jpeg_compressibility": "jpeg:JpegCompressibility",
     "jpeg_incompressibility": "jpeg:JpegIncompressibility",
+    "palette": "colour:Palette",
     "pickscore": "pickscore:PickScore",
+    "saturation": "colour:Saturation",
+    "sharpness": "sharpness:Sharpness",
     "similar_images": "similar:similar_images",
+    "symmetry": "symmetry:Symmetry",
     "unlike_images": "similar:unlike_images",
     "vlm_judge": "vlm_judge:VlmJudge",
 }
