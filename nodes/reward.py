@@ -22,6 +22,7 @@ from ..treegrpo.rewards.reward import Reward as RewardProtocol
 from ..treegrpo.rewards.vlm_judge import RUBRIC
 from .ballots import BOX
 from .sockets import CATEGORY, RewardSocket, RewardValue
+from .trusted_hosts import check_trusted
 
 BUNDLED = "emoji (bundled)"
 CLIP_MODELS = ("clip-vit-base-patch32", "clip-vit-large-patch14")
@@ -32,7 +33,7 @@ def _options() -> dict[str, list[io.Input]]:
     token = io.String.Input(
         "token_variable",
         default="",
-        tooltip="Name of an environment variable that holds a token for the server; never the token itself.",
+        tooltip="Name of an environment variable, TREEGRPO_..., that holds a token for the server; never the token.",
     )
     seconds = io.Float.Input("timeout_seconds", default=60.0, min=0.1, max=3600.0, tooltip="For one request.")
     return {
@@ -45,6 +46,11 @@ def _options() -> dict[str, list[io.Input]]:
                 "themselves do not name.",
             ),
         ],
+        "hpsv2.1": [],
+        "hpsv2": [],
+        "pickscore": [],
+        "imagereward": [],
+        "aesthetic": [],
         "human_votes": [
             io.Combo.Input("how", options=list(RANGES), tooltip="Stars from 1 to 5, thumbs up and down, or an order."),
             io.Float.Input(
@@ -71,13 +77,12 @@ def _options() -> dict[str, list[io.Input]]:
         "symmetry": [],
         "jpeg_compressibility": [],
         "jpeg_incompressibility": [],
-        "hpsv2.1": [],
-        "hpsv2": [],
-        "pickscore": [],
-        "imagereward": [],
-        "aesthetic": [],
         "http": [
-            io.String.Input("url", default="", tooltip="Where pictures and prompts are sent; http or https."),
+            io.String.Input(
+                "url",
+                default="",
+                tooltip="Where pictures and prompts are sent; a host elsewhere must be in models/rewards/hosts.txt.",
+            ),
             token,
             seconds,
             io.Int.Input("retries", default=2, min=0, max=10, tooltip="After failures that may pass."),
@@ -139,6 +144,8 @@ class Reward(io.ComfyNode):
         """See io.ComfyNode. Raises UsageError when the reward's weights are missing."""
         options = {key: value for key, value in reward.items() if key != "reward"}
         table = make_table(RewardTable, name=reward["reward"], weight=weight, options=options)
+        if "url" in options:
+            check_trusted(options["url"], options["token_variable"])
         made = None if table.name == HumanVotes.name else _made(table.name, json.dumps(options, sort_keys=True))
         return io.NodeOutput(RewardValue(table, made))
 

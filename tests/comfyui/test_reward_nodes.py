@@ -19,7 +19,10 @@ from tests.rewards.answering import answering
 from treegrpo.bundled import EMOJI_CLIP
 from treegrpo.rewards.linear_head import linear_head
 
-WITHOUT_WEIGHTS = ("jpeg_compressibility", "jpeg_incompressibility")
+WITHOUT_WEIGHTS = (
+    *("brightness", "colourfulness", "contrast", "jpeg_compressibility", "jpeg_incompressibility", "saturation"),
+    *("sharpness", "symmetry"),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,6 +58,11 @@ def reward(name: str, **options: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["pickscore", "aesthetic", *WITHOUT_WEIGHTS])
 def test_rewards_without_options_score(server, name):
     assert scored(server, reward(name)).startswith(f"{name}: ")
+
+
+def test_a_palette_has_colours(server):
+    assert scored(server, reward("palette", colours="black, white")).startswith("palette: -")
+    assert 'palette.colours: "#nothing" is not a colour' in scored(server, reward("palette", colours="#nothing"))
 
 
 def test_clipscore_reads_the_models_folder(server):
@@ -104,6 +112,22 @@ def test_a_judge_on_a_server(server):
     wrong = reward("http", url="file:///etc/passwd", retries=0, batch=3, **options)
     assert "http" in (told := scored(server, wrong))
     assert told.startswith("TreeGRPO_Reward: ")
+
+
+def test_a_workflow_reaches_no_server_that_the_user_has_not_listed(server):
+    options = {"timeout_seconds": 0.2, "retries": 0, "batch": 16}
+    hosts = server.base / "models" / "rewards" / "hosts.txt"
+    elsewhere = reward("http", url="http://judge.invalid/score", token_variable="", **options)
+    told = scored(server, elsewhere)
+    assert '"judge.invalid" is not a host that you have allowed' in told
+    assert str(hosts) in told
+    hosts.write_text("judge.invalid\n")
+    try:
+        assert scored(server, elsewhere).startswith("TreeGRPO_Score: "), "it is asked, and is not there"
+    finally:
+        hosts.unlink()
+    spying = reward("http", url="http://localhost:9", token_variable="PATH", **options)
+    assert "only variables whose names begin with TREEGRPO_" in scored(server, spying)
 
 
 @pytest.fixture(scope="module")
