@@ -65,6 +65,7 @@ def _options() -> dict[str, list[io.Input]]:
         "pickscore": [],
         "imagereward": [],
         "aesthetic": [],
+        "ocr": [],
         "http": [
             io.String.Input("url", default="", tooltip="Where pictures and prompts are sent; http or https."),
             token,
@@ -104,6 +105,7 @@ class Reward(io.ComfyNode):
                 "clipscore",
                 "imagereward",
                 "aesthetic",
+                "ocr",
                 "taste",
                 "votes",
                 "vlm",
@@ -114,8 +116,9 @@ class Reward(io.ComfyNode):
                     "reward",
                     options=[io.DynamicCombo.Option(name, widgets) for name, widgets in _options().items()],
                     tooltip="clipscore: agreement with words. hpsv2, pickscore, imagereward: what people prefer. "
-                    "aesthetic: what people find beautiful. human_votes: yours; training waits for them. jpeg: plainer "
-                    "or busier pictures. http, vlm_judge: what a server of yours answers.",
+                    "aesthetic: what people find beautiful. ocr: whether the words in quotes can be read. human_votes: "
+                    "yours; training waits for them. jpeg: plainer or busier pictures. http, vlm_judge: what a server "
+                    "of yours answers.",
                 ),
                 io.Float.Input("weight", default=1.0, min=-10.0, max=10.0, step=0.05, tooltip="Its share in the mix."),
             ],

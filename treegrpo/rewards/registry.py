@@ -26,6 +26,7 @@ OWN = {
     "imagereward": "imagereward:ImageReward",
     "jpeg_compressibility": "jpeg:JpegCompressibility",
     "jpeg_incompressibility": "jpeg:JpegIncompressibility",
+    "ocr": "ocr:Ocr",
     "pickscore": "pickscore:PickScore",
     "similar_images": "similar:similar_images",
     "unlike_images": "similar:unlike_images",
