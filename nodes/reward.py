@@ -62,6 +62,7 @@ def _options() -> dict[str, list[io.Input]]:
                 tooltip="Prompts not voted on by then are left out; 0 waits for ever.",
             ),
         ],
+        "ocr": [],
         "brightness": [],
         "contrast": [],
         "saturation": [],

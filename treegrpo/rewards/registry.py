@@ -30,6 +30,7 @@ OWN = {
     "jpeg_compressibility": "jpeg:JpegCompressibility",
     "jpeg_incompressibility": "jpeg:JpegIncompressibility",
     "palette": "colour:Palette",
+    "ocr": "ocr:Ocr",
     "pickscore": "pickscore:PickScore",
     "saturation": "colour:Saturation",
     "sharpness": "sharpness:Sharpness",
