@@ -60,6 +60,14 @@ def test_rewards_without_options_score(server, name):
     assert scored(server, reward(name)).startswith(f"{name}: ")
 
 
+def test_text_is_read_where_the_prompt_has_it_in_quotes(server):
+    said = node("TreeGRPO_Prompts", clip=["model", 1], text='bear with a sign, "OPEN"', file="none", negative="")
+    assert scored(server, reward("ocr"), prompts=said).startswith("ocr: ")
+    told = scored(server, reward("ocr"))
+    assert told.startswith('TreeGRPO_Score: reward "ocr": the prompt "')
+    assert "has no text in quotes" in told
+
+
 def test_a_palette_has_colours(server):
     assert scored(server, reward("palette", colours="black, white")).startswith("palette: -")
     assert 'palette.colours: "#nothing" is not a colour' in scored(server, reward("palette", colours="#nothing"))
