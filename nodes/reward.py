@@ -131,9 +131,9 @@ class Reward(io.ComfyNode):
                     "reward",
                     options=[io.DynamicCombo.Option(name, widgets) for name, widgets in _options().items()],
                     tooltip="clipscore: agreement with words. hpsv2, pickscore, imagereward: what people prefer. "
-                    "aesthetic: what people find beautiful. human_votes: yours; training waits for them. ocr: words in quotes. "
-                    "palette: your colours. jpeg: plainer or busier pictures. brightness and the like: what they say. "
-                    "http, vlm_judge: what a server of yours answers.",
+                    "aesthetic: what people find beautiful. human_votes: yours; training waits for them. ocr: the "
+                    "words in quotes. palette: your colours. jpeg: plainer or busier pictures. brightness and the "
+                    "like: what they say. http, vlm_judge: what a server of yours answers.",
                 ),
                 io.Float.Input("weight", default=1.0, min=-10.0, max=10.0, step=0.05, tooltip="Its share in the mix."),
             ],
