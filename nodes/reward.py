@@ -63,6 +63,7 @@ def _options() -> dict[str, list[io.Input]]:
             ),
         ],
         "ocr": [],
+        "brisque": [],
         "brightness": [],
         "contrast": [],
         "saturation": [],

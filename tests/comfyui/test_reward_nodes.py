@@ -60,6 +60,10 @@ def test_rewards_without_options_score(server, name):
     assert scored(server, reward(name)).startswith(f"{name}: ")
 
 
+def test_a_missing_package_is_a_sentence(server):
+    assert "pip install --no-deps brisque" in scored(server, reward("brisque"))
+
+
 def test_text_is_read_where_the_prompt_has_it_in_quotes(server):
     said = node("TreeGRPO_Prompts", clip=["model", 1], text='bear with a sign, "OPEN"', file="none", negative="")
     assert scored(server, reward("ocr"), prompts=said).startswith("ocr: ")

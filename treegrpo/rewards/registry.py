@@ -19,6 +19,7 @@ ENTRY_POINTS = "treegrpo.rewards"
 OWN = {
     "aesthetic": "aesthetic:Aesthetic",
     "brightness": "colour:Brightness",
+    "brisque": "brisque:Brisque",
     "clipscore": "clipscore:ClipScore",
     "colourfulness": "colour:Colourfulness",
     "contrast": "colour:Contrast",
@@ -29,8 +30,8 @@ OWN = {
     "imagereward": "imagereward:ImageReward",
     "jpeg_compressibility": "jpeg:JpegCompressibility",
     "jpeg_incompressibility": "jpeg:JpegIncompressibility",
-    "palette": "colour:Palette",
     "ocr": "ocr:Ocr",
+    "palette": "colour:Palette",
     "pickscore": "pickscore:PickScore",
     "saturation": "colour:Saturation",
     "sharpness": "sharpness:Sharpness",
