@@ -19,12 +19,26 @@ class Travelling(nn.Linear):
         return self
 
 
+@pytest.fixture(autouse=True)
+def _full(monkeypatch):
+    """An accelerator whose memory is mostly taken."""
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (3 * 2**30, 8 * 2**30))
+
+
 def test_a_network_is_brought_and_taken_back():
     network, there = Travelling(), torch.device("cuda", 1)
     with moved(network, there) as device:
         assert device == there
         assert network.seen == [there]
     assert network.seen == [there, CPU]
+
+
+def test_it_stays_where_there_is_plenty_of_room(monkeypatch):
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (50 * 2**30, 80 * 2**30))
+    network = Travelling()
+    with moved(network, torch.device("cuda")):
+        pass
+    assert network.seen == [torch.device("cuda")]
 
 
 def test_it_is_taken_back_when_scoring_fails():

@@ -14,15 +14,27 @@ Placement = Callable[[nn.Module], AbstractContextManager[torch.device]]
 """A context in which the network is on the device that is yielded; afterwards its memory there may be taken back."""
 
 
+ROOMY = 0.5
+"""An accelerator with this share of its memory free lets a network stay: moving it costs more than a call does."""
+
+
 @contextmanager
 def moved(network: nn.Module, device: torch.device) -> Iterator[torch.device]:
-    """Move a network to `device`, and back to where it came from afterwards; costs nothing when it is there already."""
+    """Move a network to `device`, and afterwards back to where it came from, unless there is plenty of room."""
     home = next(network.parameters()).device
     network.to(device)
     try:
         yield device
     finally:
-        network.to(home)
+        if not _is_roomy(device):
+            network.to(home)
+
+
+def _is_roomy(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    return free > ROOMY * total
 
 
 def accelerator() -> torch.device:
@@ -34,8 +46,8 @@ def accelerator() -> torch.device:
 class Host:
     """device: where networks run. folders: searched for weights before the Hugging Face cache.
 
-    place: brings a network there for as long as it scores; by default it is moved there and back, so that an idle
-    reward leaves the memory to the policy.
+    place: brings a network there for as long as it scores; by default it is moved there and, where memory is short,
+    back, so that an idle reward leaves it to the policy.
     """
 
     device: torch.device = field(default_factory=accelerator)
