@@ -35,8 +35,8 @@ def bench_rewards(
 ) -> list[dict[str, Any]]:
     """Time every reward whose weights are here, print a table and write rewards.json. Returns its rows.
 
-    A call brings the network to the device, and back where memory is short, as in training. only: names; all if empty. folder: searched for
-    weights first. side: of the pictures, in pixels. largest: batch size.
+    A call brings the network to the device, and back where memory is short, as in training. only: names; all if
+    empty. folder: searched for weights first. side: of the pictures, in pixels. largest: batch size.
     """
     host = Host(torch.device(device) if device else accelerator(), (folder,) if folder else ())
     sizes = [size for size in BATCHES if size <= largest]

@@ -39,6 +39,10 @@ def test_it_stays_where_there_is_plenty_of_room(monkeypatch):
     with moved(network, torch.device("cuda")):
         pass
     assert network.seen == [torch.device("cuda")]
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (30 * 2**30, 80 * 2**30))
+    with moved(network, torch.device("cuda")):
+        pass
+    assert network.seen[-1] == CPU, "until there is not"
 
 
 def test_it_is_taken_back_when_scoring_fails():

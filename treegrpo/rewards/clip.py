@@ -25,6 +25,10 @@ ROWS = 32
 cache."""
 
 
+Fit = Callable[[Tensor, int], Tensor]
+"""Makes pictures [N, H, W, 3] in 0..1 squares of a size, [N, 3, size, size]; see preprocess."""
+
+
 class Clip:
     """A CLIP model with its tokenizer. mean, std: of the pixels that it was trained on."""
 
@@ -40,37 +44,41 @@ class Clip:
         self.tokenizer, self.host, self.mean, self.std = tokenizer, host, mean, std
 
     @torch.no_grad()
-    def embed_images(self, images: Tensor, fit: Callable[[Tensor, int], Tensor] = crop_centre) -> Tensor:
+    def embed_images(self, images: Tensor, fit: Fit = crop_centre) -> Tensor:
         """Unit vectors float32 [N, D] of images float32 [N, H, W, 3] in 0..1. fit: one of preprocess, makes squares."""
-        size = self.network.config.vision_config.image_size
         with self.host.placed(self.network) as device:
-            vectors = []
-            for part in images.split(ROWS):
-                pixels = normalise(fit(part.to(device), size), self.mean, self.std).to(self.network.dtype)
-                pooled = self.network.vision_model(pixel_values=pixels).pooler_output
-                vectors.append(normalize(self.network.visual_projection(pooled).float(), dim=1))
-            return torch.cat(vectors)
+            return self._images(images, fit, device)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors float32 [N, D] of texts, each distinct one embedded once; what is too long is cut off."""
+        with self.host.placed(self.network) as device:
+            return self._texts(texts, device)
+
+    @torch.no_grad()
+    def cosines(self, images: Tensor, texts: Sequence[str], fit: Fit = crop_centre) -> Tensor:
+        """Cosine similarity of every image with its text, float32 [N] on the CPU."""
+        with self.host.placed(self.network) as device:
+            return (self._images(images, fit, device) * self._texts(texts, device)).sum(1).cpu()
+
+    def _images(self, images: Tensor, fit: Fit, device: torch.device) -> Tensor:
+        size = self.network.config.vision_config.image_size
+        vectors = []
+        for part in images.split(ROWS):
+            pixels = normalise(fit(part.to(device), size), self.mean, self.std).to(self.network.dtype)
+            pooled = self.network.vision_model(pixel_values=pixels).pooler_output
+            vectors.append(normalize(self.network.visual_projection(pooled).float(), dim=1))
+        return torch.cat(vectors)
+
+    def _texts(self, texts: Sequence[str], device: torch.device) -> Tensor:
         distinct = list(dict.fromkeys(texts))
         length = self.network.config.text_config.max_position_embeddings
         tokens = self.tokenizer(
             distinct, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         ).input_ids
-        with self.host.placed(self.network) as device:
-            pooled = [self.network.text_model(input_ids=part.to(device)).pooler_output for part in tokens.split(ROWS)]
-            vectors = normalize(self.network.text_projection(torch.cat(pooled)).float(), dim=1)
+        pooled = [self.network.text_model(input_ids=part.to(device)).pooler_output for part in tokens.split(ROWS)]
+        vectors = normalize(self.network.text_projection(torch.cat(pooled)).float(), dim=1)
         return vectors[[distinct.index(text) for text in texts]]
-
-    @torch.no_grad()
-    def cosines(
-        self, images: Tensor, texts: Sequence[str], fit: Callable[[Tensor, int], Tensor] = crop_centre
-    ) -> Tensor:
-        """Cosine similarity of every image with its text, float32 [N] on the CPU."""
-        with self.host.placed(self.network):
-            return (self.embed_images(images, fit) * self.embed_texts(texts)).sum(1).cpu()
 
 
 _LOADED: WeakValueDictionary[tuple[Path, Host], Clip] = WeakValueDictionary()

@@ -20,14 +20,13 @@ ROOMY = 0.5
 
 @contextmanager
 def moved(network: nn.Module, device: torch.device) -> Iterator[torch.device]:
-    """Move a network to `device`, and afterwards back to where it came from, unless there is plenty of room."""
-    home = next(network.parameters()).device
+    """Move a network to `device`, and afterwards to the CPU, unless there is plenty of room."""
     network.to(device)
     try:
         yield device
     finally:
         if not _is_roomy(device):
-            network.to(home)
+            network.to(torch.device("cpu"))
 
 
 def _is_roomy(device: torch.device) -> bool:
@@ -46,8 +45,8 @@ def accelerator() -> torch.device:
 class Host:
     """device: where networks run. folders: searched for weights before the Hugging Face cache.
 
-    place: brings a network there for as long as it scores; by default it is moved there and, where memory is short,
-    back, so that an idle reward leaves it to the policy.
+    place: brings a network there for as long as it scores; by default it is moved there and, where memory is short, to
+    the CPU afterwards, so that an idle reward leaves it to the policy.
     """
 
     device: torch.device = field(default_factory=accelerator)
@@ -60,5 +59,5 @@ class Host:
         return torch.float32 if self.device.type == "cpu" else torch.float16
 
     def placed(self, network: nn.Module) -> AbstractContextManager[torch.device]:
-        """A context in which `network` is ready to run, on the device that is yielded; contexts may be nested."""
+        """A context in which `network` is ready to run, on the device that is yielded."""
         return self.place(network) if self.place else moved(network, self.device)
