@@ -229,7 +229,7 @@ NO_PROMPTS = node("TreeGRPO_Prompts", clip=["model", 1], text="#", file="none", 
 NO_WEIGHTS = node(
     "TreeGRPO_Reward",
     reward="clipscore",
-    reward__model="clip-vit-large-patch14",
+    reward__model="clip-vit-base-patch32",
     reward__template="{prompt}",
     weight=1.0,
 )
@@ -244,7 +244,10 @@ LONG_WINDOW["inputs"]["method.depth"] = 4
         ({"prompts": NO_PROMPTS}, r"Prompts: text: there is no prompt in it"),
         ({"policy": foundation(rank=500)["policy"]}, r"Train: lora.rank: 500 is more than layer"),
         ({"policy": foundation(targets="lstm")["policy"]}, r"Train: lora.targets: .* layers are named like"),
-        ({"reward": NO_WEIGHTS}, r"Reward: model: .*model.safetensors.*models/rewards/clip-vit-large-patch14"),
+        (
+            {"reward": NO_WEIGHTS},
+            r"Reward: rewards: .*config.json.*models/rewards/clip-vit-base-patch32.*hf download openai/",
+        ),
         (training("bad", rewards__reward1=["reward", 0]), r"Train: rewards: clipscore is connected more than once"),
         (training("bad", evaluate_every=1), r"Train: heldout: nothing is connected"),
         (training("bad", watched=["reward", 0]), r"Train: watched: it judges held-out pictures, and none are drawn"),
