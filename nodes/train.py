@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -166,12 +167,10 @@ class Train(io.ComfyNode):
         every = Prompts({**prompts.positive, **(heldout.positive if heldout else {})}, prompts.negative)
         config = _config(policy, prompts, heldout, plan, rewards, watched, settings)
         graph = (cls.hidden.extra_pnginfo or {}).get("workflow")
-        with (
-            RunFolder(run_path(run), resume=True) as folder,
-            opened(policy, Drawing(vae, every, plan, sigmas)) as live,
-        ):
-            if graph:
+        with RunFolder(run_path(run), resume=True) as folder, ExitStack() as stack:
+            if graph:  # before the model is loaded: the panel of runs can then resume whatever is interrupted
                 write_text(folder.path / WORKFLOW, json.dumps(graph))
+            live = stack.enter_context(opened(policy, Drawing(vae, every, plan, sigmas)))
             policy.state.put_into(live)
             follower = _Follower(cls.hidden.unique_id, folder, live)
             reports = train(live, judges, config, folder, prompts.texts, held, watchers, watcher=follower)
