@@ -46,6 +46,7 @@ def open_model(model: ModelTable, lora: LoraTable, seed: int = 0) -> DiffusersPo
         model.path,
         LoraSettings(lora.rank, lora.alpha, lora.targets, seed),
         model.dtype,
+        config=model.config,
         guidance=model.guidance,
         negative_prompt=model.negative_prompt,
         height=model.height,

@@ -23,7 +23,7 @@ rewards = typer.Typer(no_args_is_help=True, help="The rewards, and the weights o
 app.add_typer(rewards, name="rewards")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for what the command writes.")]
-ModelPath = Annotated[str, typer.Option("--model", help="A diffusers folder or hub id (a hub id is downloaded).")]
+ModelPath = Annotated[str, typer.Option("--model", help="A diffusers folder, hub id (downloaded) or checkpoint file.")]
 Lora = Annotated[Path | None, typer.Option("--lora", help="A lora.safetensors that a run has written.")]
 Prompts = Annotated[Path, typer.Option("--prompts", help="A text file, one prompt a line.")]
 Steps = Annotated[int, typer.Option("--steps", min=1, help="Denoising steps.")]

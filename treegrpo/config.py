@@ -32,9 +32,11 @@ AnyTable = TypeVar("AnyTable", bound=_Table)
 
 
 class ModelTable(_Table):
-    """path: a diffusers folder or hub id. dtype: by default float32 on a CPU and bfloat16 elsewhere."""
+    """path: a diffusers folder, a hub id or a .safetensors checkpoint. config: for a checkpoint, the folder that has
+    its configuration and tokenizers. dtype: by default float32 on a CPU and bfloat16 elsewhere."""
 
     path: str
+    config: str | None = None
     dtype: Literal["float32", "bfloat16"] | None = None
     guidance: float = Field(1.0, ge=0)
     negative_prompt: str = ""

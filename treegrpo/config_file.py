@@ -64,7 +64,9 @@ def _beside(config: Config, folder: Path) -> Config:
 
     return config.model_copy(
         update={
-            "model": config.model.model_copy(update={"path": whole(config.model.path)}),
+            "model": config.model.model_copy(
+                update={"path": whole(config.model.path), "config": whole(config.model.config)}
+            ),
             "lora": config.lora.model_copy(update={"continue_from": whole(config.lora.continue_from)}),
             "train": config.train.model_copy(update={"prompts": whole(config.train.prompts)}),
             "evaluation": config.evaluation.model_copy(update={"prompts": whole(config.evaluation.prompts)}),

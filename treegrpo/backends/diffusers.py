@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 from typing import Any
 
 import torch
@@ -17,11 +16,18 @@ from torch import Tensor
 from ..errors import UsageError
 from ..memory import saved_bytes
 from ..process import Path
-from . import sd3
 from .adapter_state import check_fits
-from .family import Conditioning, Family
+from .families import flux, qwen_image, sd3, sdxl, stable_diffusion
+from .families.family import Conditioning, Family
+from .pipeline_file import load_pipeline
 
-FAMILIES: dict[str, Family] = {"StableDiffusion3Pipeline": sd3}
+FAMILIES: dict[str, Family] = {
+    "StableDiffusionPipeline": stable_diffusion,
+    "StableDiffusionXLPipeline": sdxl,
+    "StableDiffusion3Pipeline": sd3,
+    "FluxPipeline": flux,
+    "QwenImagePipeline": qwen_image,
+}
 PRECISIONS = {"float32": "no", "bfloat16": "bf16"}
 
 
@@ -38,8 +44,9 @@ class LoraSettings:
 class DiffusersPolicy:
     """A diffusers pipeline with a trainable LoRA; implements policy.Policy.
 
-    guidance: classifier-free guidance scale; 1 runs the network once per image instead of twice.
-    max_sequence_length: T5 tokens, as in diffusers' own call (pipelines without T5 get as many zero tokens).
+    guidance: classifier-free guidance scale; 1 runs the network once per image instead of twice. Distilled models
+    (FLUX) read it as an input and always run once.
+    max_sequence_length: tokens of T5 or Qwen, as in diffusers' own call (SD3 without T5 gets as many zero tokens).
     """
 
     def __init__(
@@ -67,7 +74,7 @@ class DiffusersPolicy:
         side = self.family.native_size(pipeline)
         self.latent_shape = self.family.latent_shape(pipeline, height or side, width or side)
         self.lora = lora
-        self.network = pipeline.transformer
+        self.network = getattr(pipeline, self.family.NETWORK)
         self._embeddings: dict[str, Conditioning] = {}
         for module in pipeline.components.values():
             if isinstance(module, torch.nn.Module):
@@ -103,7 +110,7 @@ class DiffusersPolicy:
 
     def sigmas(self, steps: int) -> Tensor:
         """See Policy.sigmas."""
-        return self.family.sigmas(self.pipeline, steps)
+        return self.family.sigmas(self.pipeline, steps, self.latent_shape)
 
     def initial_noise(self, count: int, sigma: float, generator: torch.Generator) -> Tensor:
         """See Policy.initial_noise."""
@@ -113,12 +120,12 @@ class DiffusersPolicy:
     def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
         """See Policy.denoise; the conditional and unconditional halves of guidance share one batch."""
         with self.accelerator.autocast():
-            if self.guidance == 1:
-                return self.family.predict(self.pipeline, x, sigma, self.embed(prompts))
+            if self.guidance == 1 or self.family.DISTILLED:
+                return self.family.predict(self.pipeline, x, sigma, self.embed(prompts), self.guidance)
             texts = [self.negative_prompt] * len(prompts) + list(prompts)
-            both = self.family.predict(self.pipeline, torch.cat([x, x]), sigma, self.embed(texts))
+            both = self.family.predict(self.pipeline, torch.cat([x, x]), sigma, self.embed(texts), self.guidance)
         unconditional, conditional = both.chunk(2)
-        return unconditional + self.guidance * (conditional - unconditional)
+        return self.family.guide(x, unconditional, conditional, self.guidance)
 
     def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
         """See Policy.training_bytes; with gradient checkpointing this is what it would take without, an upper bound."""
@@ -165,32 +172,32 @@ class DiffusersPolicy:
             self.network.enable_adapters()
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """See Policy.adapter_state; the names are diffusers': transformer.<module>.lora_A.weight and lora_B."""
+        """See Policy.adapter_state; the names are diffusers', such as transformer.<module>.lora_A.weight."""
         state = get_peft_model_state_dict(self.network)
-        return {f"transformer.{name}": weight.detach().cpu().clone() for name, weight in state.items()}
+        return {f"{self.family.NETWORK}.{name}": weight.detach().cpu().clone() for name, weight in state.items()}
 
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:
         """See Policy.load_adapter_state."""
         check_fits(state, self.adapter_state())
-        set_peft_model_state_dict(self.network, {name.removeprefix("transformer."): w for name, w in state.items()})
+        prefix = f"{self.family.NETWORK}."
+        set_peft_model_state_dict(self.network, {name.removeprefix(prefix): weight for name, weight in state.items()})
 
 
-def load_pipeline(path: str, dtype: str) -> DiffusionPipeline:
-    """The pipeline in a folder or under a hub id (which downloads it). Raises UsageError when there is none."""
-    if FilePath(path).is_dir() and not (FilePath(path) / "model_index.json").is_file():
-        raise UsageError(f'model.path: "{path}" has no model_index.json, so it is not a diffusers pipeline folder.')
-    try:
-        return DiffusionPipeline.from_pretrained(path, dtype=getattr(torch, dtype))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f'model.path: "{path}" could not be loaded as a diffusers pipeline ({reason}).') from error
+def load(
+    path: str,
+    lora: LoraSettings,
+    dtype: str | None = None,
+    cpu: bool = False,
+    config: str | None = None,
+    **options: Any,
+) -> DiffusersPolicy:
+    """A policy on the pipeline at `path`; path and config as in pipeline_file.load_pipeline.
 
-
-def load(path: str, lora: LoraSettings, dtype: str | None = None, cpu: bool = False, **options: Any) -> DiffusersPolicy:
-    """A policy on the pipeline at `path`. dtype "float32" or "bfloat16"; by default float32 on a CPU, else bfloat16."""
+    dtype: "float32" or "bfloat16"; by default float32 on a CPU, else bfloat16.
+    """
     device = PartialState(cpu=cpu).device
     chosen = dtype or ("float32" if device.type == "cpu" else "bfloat16")
     accelerator = Accelerator(cpu=cpu, mixed_precision=PRECISIONS[chosen])
-    pipeline = load_pipeline(path, chosen)
+    pipeline = load_pipeline(path, chosen, config)
     pipeline.set_progress_bar_config(disable=True)
     return DiffusersPolicy(pipeline, lora, accelerator=accelerator, **options)

@@ -8,10 +8,15 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 from torch import Tensor
 
-from ..process import Path
+from ...process import Path
 from .family import Conditioning
+from .flow import flow_sigmas
+from .guidance import guide as guide
+from .pixels import to_images
 
 PATH = Path.FLOW
+NETWORK = "transformer"
+DISTILLED = False
 _ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
 _CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
 _MLP = ["ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"]
@@ -21,8 +26,10 @@ TARGETS = {
 }
 
 
-def sigmas(pipeline: StableDiffusion3Pipeline, steps: int) -> Tensor:
+def sigmas(pipeline: StableDiffusion3Pipeline, steps: int, latent_shape: tuple[int, ...]) -> Tensor:
     """float32 [steps + 1]; on a copy of the scheduler, so that the pipeline itself stays as it is."""
+    if pipeline.scheduler.config.get("use_dynamic_shifting"):
+        return flow_sigmas(pipeline.scheduler, steps, latent_shape)
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config)
     scheduler.set_timesteps(steps, device="cpu")
     return scheduler.sigmas.float()
@@ -51,7 +58,9 @@ def encode(pipeline: StableDiffusion3Pipeline, texts: Sequence[str], max_sequenc
     return words, pooled
 
 
-def predict(pipeline: StableDiffusion3Pipeline, x: Tensor, sigma: float, conditioning: Conditioning) -> Tensor:
+def predict(
+    pipeline: StableDiffusion3Pipeline, x: Tensor, sigma: float, conditioning: Conditioning, guidance: float
+) -> Tensor:
     """x0 = x - sigma v; the network itself runs in its own dtype, all else in float32."""
     words, pooled = conditioning
     network = pipeline.transformer
@@ -70,5 +79,4 @@ def decode(pipeline: StableDiffusion3Pipeline, latents: Tensor) -> Tensor:
     """Images float32 [N, H, W, 3] in 0..1 on the CPU."""
     vae = pipeline.vae
     raw = latents / vae.config.scaling_factor + vae.config.shift_factor
-    pixels = vae.decode(raw.to(vae.dtype), return_dict=False)[0]
-    return (pixels.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).cpu()
+    return to_images(vae.decode(raw.to(vae.dtype), return_dict=False)[0])

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ..process import Path
+from ...process import Path
 
 Conditioning = tuple[Tensor, ...]
 """What the network is told about each prompt: tensors whose first dimension is the prompt."""
@@ -17,11 +17,15 @@ class Family(Protocol):
     """One model family in diffusers' layout. `pipeline` is always the diffusers pipeline object."""
 
     PATH: Path
+    NETWORK: str
+    """The pipeline's component that is trained; LoRA files start their names with it, as diffusers' loaders expect."""
     TARGETS: dict[str, list[str]]
     """Names of adapter target presets -> endings of module names inside the denoiser."""
+    DISTILLED: bool
+    """Whether guidance is an input of the network, which then runs once per picture at any guidance."""
 
-    def sigmas(self, pipeline: Any, steps: int) -> Tensor:
-        """float32 [steps + 1] on the CPU, as the pipeline's own scheduler sets them."""
+    def sigmas(self, pipeline: Any, steps: int, latent_shape: tuple[int, ...]) -> Tensor:
+        """float32 [steps + 1] on the CPU, as the pipeline's own scheduler sets them for latents of this shape."""
         ...
 
     def latent_shape(self, pipeline: Any, height: int, width: int) -> tuple[int, ...]:
@@ -33,11 +37,15 @@ class Family(Protocol):
         ...
 
     def encode(self, pipeline: Any, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
-        """The conditioning of every text."""
+        """The conditioning of every text; its shapes do not depend on the texts."""
         ...
 
-    def predict(self, pipeline: Any, x: Tensor, sigma: float, conditioning: Conditioning) -> Tensor:
-        """x0 without guidance, float32 [N, C, H, W], for states x float32 at one sigma."""
+    def predict(self, pipeline: Any, x: Tensor, sigma: float, conditioning: Conditioning, guidance: float) -> Tensor:
+        """x0 float32 [N, C, H, W], for states x float32 at one sigma; only distilled families look at guidance."""
+        ...
+
+    def guide(self, x: Tensor, unconditional: Tensor, conditional: Tensor, guidance: float) -> Tensor:
+        """x0 with classifier-free guidance, from the two predictions at states x."""
         ...
 
     def decode(self, pipeline: Any, latents: Tensor) -> Tensor:

@@ -1,0 +1,224 @@
+"""A tiny pipeline of every family, with random weights and the tokenizers of the bundled model."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLQwenImage,
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoTokenizer,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    T5Config,
+    T5EncoderModel,
+)
+
+from treegrpo.bundled import EMOJI_SD3
+
+FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "flux", "qwen_image")
+SIDE = 32
+"""Pixels. The autoencoders of SD and FLUX scale by 2 here, that of Qwen-Image by 8 as it always does."""
+
+
+def side(family: str) -> int:
+    """The side in pixels of the pictures that a family's tiny model draws."""
+    return 64 if family == "qwen_image" else SIDE
+
+
+def tiny_pipeline(family: str) -> DiffusionPipeline:
+    """The same pipeline at every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipeline = {"sd15": _sd, "sd2_v": _sd_v, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux, "qwen_image": _qwen}[
+            family
+        ]()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _sd(**scheduler: object) -> DiffusionPipeline:
+    return StableDiffusionPipeline(
+        vae=_vae(4, 0.18215),
+        text_encoder=_clip(32).eval(),
+        tokenizer=_clip_tokenizer(),
+        unet=_unet(cross_attention_dim=32),
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, **scheduler
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _sd_v() -> DiffusionPipeline:
+    return _sd(prediction_type="v_prediction", timestep_spacing="trailing")
+
+
+def _sdxl() -> DiffusionPipeline:
+    return StableDiffusionXLPipeline(
+        vae=_vae(4, 0.13025),
+        text_encoder=_clip(32).eval(),
+        text_encoder_2=_clip(32, projected=True).eval(),
+        tokenizer=_clip_tokenizer(),
+        tokenizer_2=_clip_tokenizer(),
+        unet=_unet(
+            cross_attention_dim=64,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + 32,
+        ),
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            steps_offset=1,
+            timestep_spacing="leading",
+        ),
+        add_watermarker=False,
+    )
+
+
+def _sd3() -> DiffusionPipeline:
+    return StableDiffusion3Pipeline.from_pretrained(EMOJI_SD3)
+
+
+def _flux() -> DiffusionPipeline:
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
+    )
+    t5 = T5Config(vocab_size=len(_t5_tokenizer()), d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4)
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=_vae(4, 0.3611, shift_factor=0.1159),
+        text_encoder=_clip(32).eval(),
+        tokenizer=_clip_tokenizer(),
+        text_encoder_2=T5EncoderModel(t5).eval(),
+        tokenizer_2=_t5_tokenizer(),
+        transformer=transformer,
+    )
+
+
+def _qwen() -> DiffusionPipeline:
+    tokenizer = _byte_tokenizer()
+    text = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "vocab_size": len(tokenizer),
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
+    }
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    return QwenImagePipeline(
+        transformer=QwenImageTransformer2DModel(
+            in_channels=16,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            axes_dims_rope=(8, 4, 4),
+        ),
+        vae=AutoencoderKLQwenImage(
+            base_dim=8,
+            z_dim=4,
+            dim_mult=[1, 2, 4],
+            num_res_blocks=1,
+            temperal_downsample=[False, True],
+            latents_mean=[0.1, -0.1, 0.0, 0.2],
+            latents_std=[1.0, 2.0, 1.5, 0.5],
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True, shift_terminal=0.02),
+        text_encoder=Qwen2_5_VLForConditionalGeneration(
+            Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+        ).eval(),
+        tokenizer=tokenizer,
+    )
+
+
+def _unet(**config: object) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        sample_size=SIDE // 2,
+        in_channels=4,
+        out_channels=4,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=4,
+        **config,
+    )
+
+
+def _vae(channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        norm_num_groups=4,
+        latent_channels=channels,
+        scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
+    ).eval()
+
+
+def _clip(width: int, projected: bool = False) -> torch.nn.Module:
+    tokenizer = _clip_tokenizer()
+    config = CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=37,
+        num_attention_heads=4,
+        num_hidden_layers=3,
+        vocab_size=len(tokenizer),
+        projection_dim=width,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+
+
+def _clip_tokenizer() -> PreTrainedTokenizerFast:
+    return AutoTokenizer.from_pretrained(EMOJI_SD3 / "tokenizer")
+
+
+def _t5_tokenizer() -> PreTrainedTokenizerFast:
+    return AutoTokenizer.from_pretrained(EMOJI_SD3 / "tokenizer_3")
+
+
+def _byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Every byte is a token: enough for the chat template that Qwen-Image wraps around prompts."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    model = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(["<pad>", *letters])}, merges=[]))
+    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return PreTrainedTokenizerFast(tokenizer_object=model, pad_token="<pad>")

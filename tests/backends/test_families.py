@@ -1,0 +1,181 @@
+"""What every family must do, on tiny random networks of its own architecture."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.backends.pipelines import FAMILIES, side, tiny_pipeline
+from tests.conftest import scramble
+from treegrpo import lora_file
+from treegrpo.advantage import with_advantages
+from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings
+from treegrpo.errors import UsageError
+from treegrpo.grow import BatchSizes, grow
+from treegrpo.plan import preset
+from treegrpo.process import Kernel, Path
+from treegrpo.sample import decode, sample
+from treegrpo.update import UpdateSettings, update
+
+PROMPTS = ["bear", "a frog in the rain"]
+LENGTHS = {"qwen_image": 320}
+"""Tokens of prompts; Qwen-Image wraps them in a text, of which every letter is a token to the tiny tokenizer."""
+LENGTH = 24
+STEPS = 5
+SIZES = BatchSizes(rollout=2, training=3, decode=2)
+GUIDANCES = [1.0, 2.5]
+
+
+def open_tiny(family, guidance=1.0, **settings):
+    """A policy on a tiny pipeline, with an adapter of rank 2."""
+    pixels = side(family)
+    lora = LoraSettings(rank=2, alpha=2.0, targets=settings.pop("targets", "attention"))
+    return DiffusersPolicy(
+        tiny_pipeline(family),
+        lora,
+        guidance,
+        height=pixels,
+        width=pixels,
+        max_sequence_length=LENGTHS.get(family, LENGTH),
+        **settings,
+    )
+
+
+def stock_images(pipeline, noise, guidance):
+    """What diffusers' own pipeline draws from the states `noise` at the first sigma, float32 [N, H, W, 3]."""
+    name = type(pipeline).__name__
+    size = noise.shape[-1] * pipeline.vae_scale_factor
+    options = {"num_inference_steps": STEPS, "height": size, "width": size, "output_type": "np"}
+    if name in ("FluxPipeline", "QwenImagePipeline"):
+        noise = pipeline._pack_latents(noise, *noise.shape)
+    if name == "QwenImagePipeline":
+        guided = {"negative_prompt": "", "true_cfg_scale": guidance}
+        options["max_sequence_length"] = LENGTHS["qwen_image"]
+    elif name == "FluxPipeline":
+        guided = {"guidance_scale": guidance}
+    else:
+        guided = {"guidance_scale": guidance, "negative_prompt": [""] * len(PROMPTS)}
+    if name in ("StableDiffusionPipeline", "StableDiffusionXLPipeline"):
+        pipeline.scheduler.set_timesteps(STEPS)
+        noise = noise / pipeline.scheduler.init_noise_sigma  # the pipeline multiplies by it
+    else:
+        options.setdefault("max_sequence_length", LENGTH)
+    return pipeline(PROMPTS, latents=noise, **options, **guided).images
+
+
+@pytest.mark.parametrize("guidance", GUIDANCES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ode_samples_equal_the_stock_pipeline(family, guidance):
+    policy = open_tiny(family, guidance)
+    noise = policy.initial_noise(2, float(policy.sigmas(STEPS)[0]), torch.Generator().manual_seed(0))
+    ours = decode(policy, sample(policy, PROMPTS, STEPS, torch.Generator().manual_seed(0), SIZES), SIZES)
+    stock = stock_images(tiny_pipeline(family), noise, guidance)
+    # Five steps of float32 that round in another order; a grey level is 4e-3.
+    assert np.abs(ours.numpy() - stock).max() < 1e-3
+    assert stock.std() > 0.01, "the pictures are blank, so equality would mean nothing"
+
+
+@pytest.mark.parametrize("guidance", GUIDANCES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_guidance_and_prompt_change_the_prediction(family, guidance):
+    policy = open_tiny(family, guidance)
+    sigma = float(policy.sigmas(STEPS)[1])
+    x = policy.initial_noise(2, sigma, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        first = policy.denoise(x, sigma, PROMPTS)
+        other = policy.denoise(x, sigma, PROMPTS[::-1])
+        plain = open_tiny(family).denoise(x, sigma, PROMPTS)
+    assert not torch.equal(first, other)
+    assert torch.equal(first, plain) == (guidance == 1.0)
+
+
+@pytest.mark.parametrize("guidance", GUIDANCES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_first_ratio_is_exactly_one(family, guidance):
+    policy = open_tiny(family, guidance)
+    scramble(policy)
+    plan = preset("treegrpo", steps=STEPS, window=(1, 2), branch=2, roots=1)
+    tree = grow(policy, [*PROMPTS, "bell"], plan, Kernel("cps"), torch.Generator().manual_seed(0), SIZES)
+    tree = with_advantages(tree.with_rewards({"r": torch.randn(12)}), {"r": 1.0})
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3)
+    statistics = update(policy, tree, optimizer, UpdateSettings(passes=2, kl=0.1), SIZES.training)
+    assert statistics.ratio_error[0] == 0.0
+    assert statistics.ratio_error[1] > 0.0, "the second pass must see a policy that moved"
+    assert statistics.skipped == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lora_gradient_equals_finite_differences(family):
+    policy = open_tiny(family, guidance=2.0, targets="attention+mlp")
+    scramble(policy)
+    sigma = float(policy.sigmas(STEPS)[2])
+    x = policy.initial_noise(2, sigma, torch.Generator().manual_seed(2))
+    probe = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    weights = policy.parameters()
+    start = [weight.detach().clone() for weight in weights]
+    gradient = torch.autograd.grad((policy.denoise(x, sigma, PROMPTS) * probe).sum(), weights, allow_unused=True)
+    gradient = [torch.zeros_like(w) if g is None else g for g, w in zip(gradient, weights, strict=True)]
+    norm = torch.stack([g.square().sum() for g in gradient]).sum().sqrt()
+
+    def along(step: float) -> float:
+        for weight, origin, g in zip(weights, start, gradient, strict=True):
+            weight.data = origin + step * g / norm
+        with torch.no_grad():
+            return float((policy.denoise(x, sigma, PROMPTS).double() * probe).sum())
+
+    h = 1e-2  # truncation error falls and rounding grows with smaller h; here both stay below the tolerance
+    assert (along(h) - along(-h)) / (2 * h) == pytest.approx(float(norm), rel=2e-2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_diffusers_draws_the_same_pictures_from_the_lora_file(family, tmp_path):
+    policy = open_tiny(family)
+    scramble(policy, scale=0.5)
+    file = tmp_path / "lora.safetensors"
+    lora_file.write(file, policy.adapter_state(), rank=2, alpha=2.0)
+    ours = decode(policy, sample(policy, PROMPTS, STEPS, torch.Generator().manual_seed(0), SIZES), SIZES)
+    noise = policy.initial_noise(2, float(policy.sigmas(STEPS)[0]), torch.Generator().manual_seed(0))
+    pipeline = tiny_pipeline(family)
+    without = stock_images(pipeline, noise, 1.0)
+    pipeline.load_lora_weights(str(tmp_path), weight_name=file.name)
+    assert np.abs(ours.numpy() - stock_images(pipeline, noise, 1.0)).max() < 1e-3  # float32 rounding, see above
+    assert np.abs(ours.numpy() - without).mean() > 1e-4, "the LoRA must change the pictures"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapter_state_restores_the_prediction(family):
+    policy, other = open_tiny(family), open_tiny(family)
+    scramble(policy)
+    other.load_adapter_state(policy.adapter_state())
+    sigma = float(policy.sigmas(STEPS)[1])
+    x = policy.initial_noise(2, sigma, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(policy.denoise(x, sigma, PROMPTS), other.denoise(x, sigma, PROMPTS))
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd2_v", "sdxl"])
+def test_unets_live_on_the_ve_path_and_refuse_kernels_of_flows(family):
+    policy = open_tiny(family)
+    assert policy.path is Path.VE
+    plan = preset("treegrpo", steps=STEPS, window=(1, 2), branch=2, roots=1)
+    with pytest.raises(UsageError, match="flow models only"):
+        grow(policy, PROMPTS, plan, Kernel("flow_sde"), torch.Generator().manual_seed(0), SIZES)
+
+
+@pytest.mark.parametrize("family", ["flux", "qwen_image"])
+def test_half_a_patch_is_refused(family):
+    pipeline = tiny_pipeline(family)
+    whole = side(family)
+    with pytest.raises(UsageError, match=r"model\.width: \d+ is not a multiple of"):
+        DiffusersPolicy(pipeline, height=whole, width=whole + pipeline.vae_scale_factor)
+
+
+def test_a_distilled_model_runs_once_per_picture():
+    policy = open_tiny("flux", guidance=3.5)
+    rows = []
+    policy.network.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["hidden_states"])), with_kwargs=True
+    )
+    x = policy.initial_noise(2, 1.0, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        policy.denoise(x, 0.9, PROMPTS)
+    assert rows == [2]

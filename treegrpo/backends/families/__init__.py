@@ -1,0 +1,1 @@
+"""The model families of the diffusers backend, one module each."""

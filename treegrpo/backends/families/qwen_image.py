@@ -1,0 +1,84 @@
+"""Qwen-Image (diffusers' QwenImagePipeline)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import QwenImagePipeline
+from torch import Tensor
+
+from ...process import Path
+from . import guidance as classifier_free
+from .family import Conditioning
+from .flow import PATCH, flow_sigmas
+from .patches import from_patches, patched_shape, to_patches
+from .pixels import to_images
+from .sd3 import native_size as native_size
+
+PATH = Path.FLOW
+NETWORK = "transformer"
+DISTILLED = False
+_ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
+_CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
+_MLP = ["img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2"]
+TARGETS = {
+    "attention": _ATTENTION + _CONTEXT_ATTENTION,
+    "attention+mlp": _ATTENTION + _CONTEXT_ATTENTION + _MLP,
+}
+
+
+def sigmas(pipeline: QwenImagePipeline, steps: int, latent_shape: tuple[int, ...]) -> Tensor:
+    """See flow_sigmas."""
+    return flow_sigmas(pipeline.scheduler, steps, latent_shape)
+
+
+def latent_shape(pipeline: QwenImagePipeline, height: int, width: int) -> tuple[int, ...]:
+    """(16, H / 8, W / 8); both sides multiples of 16 pixels."""
+    return patched_shape(pipeline.transformer.config.in_channels, pipeline.vae_scale_factor, height, width)
+
+
+def encode(pipeline: QwenImagePipeline, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
+    """(token embeddings [N, L, D], which of them are words: bool [N, L]), all padded to L = max_sequence_length."""
+    words, mask = pipeline.encode_prompt(list(texts), max_sequence_length=max_sequence_length)
+    if mask is None:
+        mask = torch.ones(words.shape[:2], device=words.device)
+    missing = max_sequence_length - words.shape[1]
+    return torch.nn.functional.pad(words, (0, 0, 0, missing)), torch.nn.functional.pad(mask.bool(), (0, missing))
+
+
+def predict(
+    pipeline: QwenImagePipeline, x: Tensor, sigma: float, conditioning: Conditioning, guidance: float
+) -> Tensor:
+    """x0 = x - sigma v."""
+    words, mask = conditioning
+    network = pipeline.transformer
+    height, width = x.shape[2:]
+    velocity = network(
+        hidden_states=to_patches(x).to(network.dtype),
+        timestep=torch.full((len(x),), sigma, device=x.device),
+        encoder_hidden_states=words,
+        encoder_hidden_states_mask=mask,
+        img_shapes=[[(1, height // PATCH, width // PATCH)]] * len(x),
+        return_dict=False,
+    )[0]
+    return x - sigma * from_patches(velocity.float(), height, width)
+
+
+def guide(x: Tensor, unconditional: Tensor, conditional: Tensor, guidance: float) -> Tensor:
+    """Guidance that keeps the length of the conditional velocity in every patch (diffusers, pipeline_qwenimage.py)."""
+    guided = classifier_free.guide(x, unconditional, conditional, guidance)
+    kept = to_patches(x - conditional).norm(dim=-1, keepdim=True)
+    change = to_patches(x - guided)
+    change = change * (kept / change.norm(dim=-1, keepdim=True))
+    return x - from_patches(change, *x.shape[2:])
+
+
+def decode(pipeline: QwenImagePipeline, latents: Tensor) -> Tensor:
+    """Images float32 [N, H, W, 3] in 0..1 on the CPU; the VAE is one of videos and decodes a single frame."""
+    vae = pipeline.vae
+    mean, std = (
+        latents.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    raw = (latents * std + mean).unsqueeze(2)
+    return to_images(vae.decode(raw.to(vae.dtype), return_dict=False)[0][:, :, 0])

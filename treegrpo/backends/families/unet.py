@@ -1,0 +1,73 @@
+"""What the U-Nets of Stable Diffusion 1, 2 and XL have in common: eps- and v-prediction in k-diffusion's terms."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import EulerDiscreteScheduler
+from torch import Tensor
+
+from ...errors import UsageError
+from .pixels import to_images
+
+_ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+TARGETS = {"attention": _ATTENTION, "attention+mlp": [*_ATTENTION, "ff.net.0.proj", "ff.net.2"]}
+
+
+def sigmas(pipeline: Any, steps: int, latent_shape: tuple[int, ...]) -> Tensor:
+    """float32 [steps + 1]: the levels of diffusers' EulerDiscreteScheduler with the model's own settings."""
+    scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    scheduler.set_timesteps(steps, device="cpu")
+    return scheduler.sigmas.float()
+
+
+def latent_shape(pipeline: Any, height: int, width: int) -> tuple[int, ...]:
+    """(C, H / 8, W / 8) for a VAE that scales by 8."""
+    scale = pipeline.vae_scale_factor
+    return (pipeline.unet.config.in_channels, height // scale, width // scale)
+
+
+def native_size(pipeline: Any) -> int:
+    """The side in pixels that the U-Net was trained for."""
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+
+
+def timestep(pipeline: Any, sigma: float) -> float:
+    """The training step, a fraction, whose noise level is sigma; between steps log sigma is taken as linear."""
+    kept = pipeline.scheduler.alphas_cumprod.double().cpu().numpy()
+    levels = np.log((1 - kept) / kept) / 2
+    return float(np.interp(log(sigma), levels, np.arange(len(levels))))
+
+
+def predict(pipeline: Any, x: Tensor, sigma: float, words: Tensor, **added: Any) -> Tensor:
+    """x0 from states x = x0 + sigma eps (Karras et al., arXiv 2206.00364, table 1; v: arXiv 2202.00512, appendix D).
+
+    The U-Net reads x / sqrt(1 + sigma^2), which has the variance that it was trained with.
+    """
+    network, scale = pipeline.unet, (1 + sigma**2) ** 0.5
+    output = network(
+        (x / scale).to(network.dtype),
+        torch.full((len(x),), timestep(pipeline, sigma), device=x.device),
+        encoder_hidden_states=words,
+        return_dict=False,
+        **added,
+    )[0].float()
+    kind = pipeline.scheduler.config.prediction_type
+    if kind == "epsilon":
+        return x - sigma * output
+    if kind == "v_prediction":
+        return x / scale**2 - sigma / scale * output
+    raise UsageError(f'model.path: prediction_type "{kind}" is not supported; choose epsilon or v_prediction.')
+
+
+def decode(pipeline: Any, latents: Tensor) -> Tensor:
+    """Images float32 [N, H, W, 3] in 0..1 on the CPU; with the mean and spread of the latents where the VAE has any."""
+    vae = pipeline.vae
+    raw = latents / vae.config.scaling_factor
+    mean, std = vae.config.get("latents_mean"), vae.config.get("latents_std")
+    if mean is not None and std is not None:
+        raw = raw * raw.new_tensor(std).view(1, -1, 1, 1) + raw.new_tensor(mean).view(1, -1, 1, 1)
+    return to_images(vae.decode(raw.to(vae.dtype), return_dict=False)[0])
