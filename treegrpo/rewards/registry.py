@@ -1,4 +1,4 @@
-"""Rewards by name: this project's own, and those that installed packages add."""
+"""Rewards by name: this project's own, those that installed packages add, and functions of the running script."""
 
 from __future__ import annotations
 
@@ -42,10 +42,13 @@ OWN = {
 }
 """Module in this folder and class; imported when the reward is made, so that the others' libraries may be absent."""
 
+REGISTERED: dict[str, Callable[..., Reward]] = {}
+"""What function_reward.register has added in this process."""
+
 
 def names() -> list[str]:
     """Every reward that can be made by name, in alphabetical order."""
-    return sorted(OWN.keys() | _added().keys())
+    return sorted(OWN.keys() | REGISTERED.keys() | _added().keys())
 
 
 def find(name: str) -> Callable[..., Reward]:
@@ -54,6 +57,8 @@ def find(name: str) -> Callable[..., Reward]:
     if name in OWN:
         module, member = OWN[name].split(":")
         return getattr(import_module(f".{module}", __package__), member)
+    if name in REGISTERED:
+        return REGISTERED[name]
     try:
         return _added()[name].load()
     except Exception as error:

@@ -1,0 +1,32 @@
+"""The example as its reader would start it, on a tiny Stable Diffusion 1."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.backends.pipelines import SIDE, tiny_pipeline
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ddpo.py"
+
+
+@pytest.mark.parametrize("method", ["ddpo", "treegrpo"])
+def test_the_example_trains_and_goes_on(tmp_path, method):
+    tiny_pipeline("sd15").save_pretrained(tmp_path / "model")
+
+    def run(iterations: int) -> list[dict]:
+        arguments = ["--model", tmp_path / "model", "--method", method, "--side", SIDE, "--out", tmp_path / "run"]
+        command = [sys.executable, EXAMPLE, *arguments, "--iterations", iterations]
+        environment = {**os.environ, "TQDM_DISABLE": "1"}
+        subprocess.run([str(part) for part in command], check=True, env=environment, cwd=tmp_path)
+        return [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+
+    assert [line["iteration"] for line in run(1)] == [0]
+    lines = run(2)
+    assert [line["iteration"] for line in lines] == [0, 1]
+    assert all(line["leaves"] == 32 and line["ratio_error"] == [0.0] for line in lines)
+    assert all(-1 <= line["reward"]["blueness"] <= 1 for line in lines)
+    assert (tmp_path / "run" / "lora.safetensors").exists()
