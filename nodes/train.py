@@ -273,6 +273,7 @@ def _config(
             prompts_per_iteration=settings["prompts_per_iteration"],
             seed=settings["seed"],
             memory_gb=settings["memory_gb"],
+            reuse_graphs=False,  # ComfyUI may move weights between the rollout and the update
             trees_every=settings["save_every"],
         ),
         evaluation=make_table(

@@ -122,13 +122,15 @@ class UpdateTable(_Table):
 
 class TrainTable(_Table):
     """prompts: a text file, one prompt a line, or the prompts themselves. memory_gb: GiB for activations.
-    trees_every: iterations between trees kept for viewing (0: none)."""
+    reuse_graphs: whether the first update uses the rollout's own graphs, where they fit. trees_every: iterations
+    between trees kept for viewing (0: none)."""
 
     prompts: str | list[str]
     iterations: int = Field(100, ge=1)
     prompts_per_iteration: int = Field(8, ge=1)
     seed: int = 0
     memory_gb: float = Field(DEFAULT_GB, gt=0)
+    reuse_graphs: bool = True
     trees_every: int = Field(10, ge=0)
     tensorboard: bool = False
 

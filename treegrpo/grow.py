@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from .tree import Tree
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """How many nodes share one network call, and how many images one decode.
+    """How many nodes share one network call, how many images one decode, and how many nodes may keep their graphs.
 
     Nodes of trained steps are evaluated `training` at a time, in the rollout too: the update repeats these very
     batches, so its first importance ratios are exactly 1 (matrix products depend on the batch shape).
@@ -26,6 +27,7 @@ class BatchSizes:
     rollout: int
     training: int
     decode: int
+    graphs: int = 0
 
 
 def transitions(policy: Policy, plan: TreePlan, kernel: Kernel, sigmas: Tensor) -> tuple[Step, ...]:
@@ -56,6 +58,10 @@ def batched(call: Callable[..., Tensor], size: int, *columns: Tensor | Sequence)
     return torch.cat([call(*(column[i : i + size] for column in columns)) for i in range(0, rows, size)])
 
 
+Graphs = dict[int, list[Tensor]]
+"""Predictions of the batches of every trained step that still carry their autograd graph, in the update's order."""
+
+
 @torch.no_grad()
 def grow(
     policy: Policy,
@@ -65,11 +71,13 @@ def grow(
     generator: torch.Generator,
     batch: BatchSizes,
     on_step: Callable[[int, Tensor], None] | None = None,
+    graphs: Graphs | None = None,
 ) -> Tree:
     """Grow the trees of all prompts, level by level.
 
     generator: a CPU generator; the same seed gives the same noise on every device and for every batch size.
     on_step(t, x0), if given, hears of every step with the predictions of its nodes.
+    graphs, if given, is filled, so that the first update need not run the trained nodes again.
     Raises UsageError for a plan that the kernel cannot run, RunError when the network returns values that are not
     finite.
     """
@@ -83,7 +91,10 @@ def grow(
     for t, (step, sigma) in enumerate(zip(steps, sigmas.tolist(), strict=False)):
         names = [prompt for prompt in prompts for _ in range(plan.nodes(t))]
         size = batch.training if step.std else batch.rollout
-        x0 = batched(lambda rows, texts, sigma=sigma: policy.denoise(rows, sigma, texts), size, x, names)
+        predict = partial(
+            _predict, policy, sigma, graphs.setdefault(t, []) if graphs is not None and step.std else None
+        )
+        x0 = batched(predict, size, x, names)
         if not torch.isfinite(x0).all():
             raise RunError(
                 f"the prediction at step {t} (sigma {sigma:.4f}) is not finite in {policy.dtype}; "
@@ -103,6 +114,15 @@ def grow(
             x = mean
     states[plan.steps] = x
     return Tree(plan, sigmas, steps, tuple(prompts), states, denoised, log_probs)
+
+
+def _predict(policy: Policy, sigma: float, kept: list[Tensor] | None, x: Tensor, prompts: Sequence[str]) -> Tensor:
+    """x0 of a batch without its graph; the one with its graph goes to `kept`, if that is a list."""
+    if kept is None:
+        return policy.denoise(x, sigma, prompts)
+    with torch.enable_grad():
+        kept.append(policy.denoise(x, sigma, prompts))
+    return kept[-1].detach()
 
 
 def _roots(policy: Policy, prompts: int, plan: TreePlan, sigma: float, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .advantage import with_advantages
 from .config import Config, PlanTable, WindowTable, make_plan
-from .grow import BatchSizes, grow
+from .grow import BatchSizes, Graphs, grow
 from .policy import Policy
 from .process import Kernel
 from .rewards.reward import Reward, score
@@ -75,16 +75,20 @@ def grow_trees(
     number: int,
     sizes: BatchSizes,
     watcher: Watcher = NOBODY,
+    graphs: Graphs | None = None,
 ) -> Tree:
     """The trees of `count` prompts (all, if there are fewer) in iteration `number` (0, 1, ...) of a run.
 
-    Prompts, window and noise follow from the run's seed and the number alone.
+    Prompts, window and noise follow from the run's seed and the number alone. graphs: see grow; left empty when the
+    graphs of all trained nodes would not fit sizes.graphs.
     """
     generator = torch.Generator().manual_seed(iteration_seed(seed, number))
     tree_plan = make_plan(plan, window, number, generator)
     chosen = prompts_of(prompts, min(count, len(prompts)), seed, number)
     watcher.begin(number, tree_plan, chosen, policy.sigmas(plan.steps))
-    return grow(policy, chosen, tree_plan, kernel, generator, sizes, watcher.step)
+    if tree_plan.cost().trained_nodes * len(chosen) > sizes.graphs:
+        graphs = None
+    return grow(policy, chosen, tree_plan, kernel, generator, sizes, watcher.step, graphs)
 
 
 def score_tree(tree: Tree, images: Tensor, rewards: Rewards) -> Tree:
@@ -108,6 +112,7 @@ def iterate(
 
     Books the parts grow, decode, score and update on `watch`.
     """
+    graphs: Graphs | None = {} if config.train.reuse_graphs else None
     tree = grow_trees(
         policy,
         prompts,
@@ -119,6 +124,7 @@ def iterate(
         number=number,
         sizes=sizes,
         watcher=watcher,
+        graphs=graphs,
     )
     watch.lap("grow")
     images = decode(policy, tree.leaves, sizes)
@@ -129,7 +135,7 @@ def iterate(
     weights = {reward.name: weight for reward, weight in rewards}
     how = config.advantage
     tree = with_advantages(tree, weights, how.backup, how.centring, how.clamp, how.mixing)
-    statistics = update(policy, tree, optimizer, config.update.settings(), sizes.training)
+    statistics = update(policy, tree, optimizer, config.update.settings(), sizes.training, graphs)
     watch.lap("update")
     return Outcome(number, tree, images, statistics)
 

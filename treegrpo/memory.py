@@ -38,7 +38,10 @@ def saved_bytes(forward: Callable[[], Any]) -> int:
 
 
 def batch_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: float) -> BatchSizes:
-    """The batch sizes that keep activations within budget_gb (GiB). Raises UsageError when one row does not fit."""
+    """The batch sizes that keep activations within budget_gb (GiB). Raises UsageError when one row does not fit.
+
+    Kept graphs get half of the budget: the rest of the rollout runs beside them, without gradients, in far less.
+    """
     sigma = float(policy.sigmas(steps)[0])
     x = policy.initial_noise(1, sigma, torch.Generator().manual_seed(0))
     row = policy.training_bytes(x, sigma, prompts[:1])
@@ -48,4 +51,4 @@ def batch_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: f
             f"train.memory_gb: one picture needs {row / 2**30:.2f} GiB of activations and the budget is "
             f"{budget_gb:g} GiB; raise it, lower the resolution or set model.gradient_checkpointing = true."
         )
-    return BatchSizes(rollout=rows, training=rows, decode=DECODE_ROWS)
+    return BatchSizes(rollout=rows, training=rows, decode=DECODE_ROWS, graphs=rows // 2)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import UsageError
+from .grow import Graphs
 from .objective import clipped_surrogate, edge_weights, gaussian_kl
 from .policy import Policy
 from .process import Step, log_density
@@ -44,12 +45,18 @@ class UpdateStatistics:
 
 
 def update(
-    policy: Policy, tree: Tree, optimizer: torch.optim.Optimizer, settings: UpdateSettings, batch: int
+    policy: Policy,
+    tree: Tree,
+    optimizer: torch.optim.Optimizer,
+    settings: UpdateSettings,
+    batch: int,
+    graphs: Graphs | None = None,
 ) -> UpdateStatistics:
     """Move the adapter along the edge advantages of `tree`: `settings.passes` optimiser steps.
 
     batch: nodes per forward and backward pass; the same as in growing, see grow.BatchSizes. The children of a node
-    share its prediction, so one network evaluation trains all its edges. A pass whose loss or gradient is not finite
+    share its prediction, so one network evaluation trains all its edges. graphs: what grow has filled; the first pass
+    uses them up instead of running the network again, with the same result. A pass whose loss or gradient is not finite
     is not applied. Raises UsageError for a tree without advantages.
     """
     if not tree.edge_advantages:
@@ -58,7 +65,8 @@ def update(
     parameters = policy.parameters()
     for _ in range(settings.passes):
         optimizer.zero_grad(set_to_none=True)
-        trouble = _accumulate(policy, tree, settings, batch, statistics)
+        trouble = _accumulate(policy, tree, settings, batch, statistics, graphs or {})
+        graphs = None
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
         statistics.grad_norm.append(norm if isfinite(norm) else None)
         if not trouble and not isfinite(norm):
@@ -72,7 +80,7 @@ def update(
 
 
 def _accumulate(
-    policy: Policy, tree: Tree, settings: UpdateSettings, batch: int, statistics: UpdateStatistics
+    policy: Policy, tree: Tree, settings: UpdateSettings, batch: int, statistics: UpdateStatistics, graphs: Graphs
 ) -> str | None:
     """Add up the gradient of all edges and one entry of statistics; stops at and returns what is not finite."""
     weights = edge_weights(tree, settings.weighting)
@@ -83,7 +91,8 @@ def _accumulate(
         children = slice(nodes.start * k, nodes.stop * k)
         x, prompts = tree.states[t][nodes], tree.prompts_at(t)[nodes]
         reference = _reference_mean(policy, x, sigma, prompts, step) if settings.kl else None
-        mean = step.mean(x, policy.denoise(x, sigma, prompts))
+        x0 = graphs[t].pop(0) if graphs else policy.denoise(x, sigma, prompts)
+        mean = step.mean(x, x0)
         log_prob = log_density(tree.states[t + 1][children], mean.repeat_interleave(k, 0), step.std)
         ratio = torch.exp(log_prob - tree.log_probs[t][children])
         advantage = tree.edge_advantages[t][children].to(ratio.device)
@@ -96,6 +105,7 @@ def _accumulate(
             trouble = f"the loss of step {t} (sigma {sigma:.4f}) is not finite in {policy.dtype}"
             break
         part.backward()
+        del x0, mean  # a kept graph goes as soon as it is used
         deviation = (ratio.detach() - 1).abs()
         loss += float(part.detach())
         ratio_error = max(ratio_error, float(deviation.max()))

@@ -1,0 +1,67 @@
+"""One iteration on the bundled model."""
+
+import pytest
+import torch
+
+from tests.conftest import open_policy, scramble
+from treegrpo.config import Config, make_table
+from treegrpo.grow import BatchSizes
+from treegrpo.iteration import Stopwatch, iterate, make_optimizer
+from treegrpo.rewards.registry import create
+
+PROMPTS = ["bear", "frog", "bell"]
+SIZES = BatchSizes(rollout=16, training=4, decode=8, graphs=100)  # 4 does not divide the levels: ragged batches
+
+
+def run(reuse, sizes=SIZES, guidance=1.0, kernel="cps", **updates):
+    """(outcome, weights after the update, pictures that went through the network with gradients or without)."""
+    policy = open_policy(guidance=guidance)
+    scramble(policy)
+    config = make_table(
+        Config,
+        model={"path": "bundled"},
+        plan={"steps": 5, "branch": 2, "depth": 2},
+        window={"schedule": "fixed", "start": 1},
+        kernel={"name": kernel},
+        rewards=[{"name": "jpeg_compressibility"}],
+        update={"learning_rate": 1e-3, **updates},
+        train={"prompts": PROMPTS, "prompts_per_iteration": 3, "reuse_graphs": reuse},
+    )
+    seen = []
+    policy.network.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["hidden_states"])), with_kwargs=True
+    )
+    optimizer = make_optimizer(policy, config.update.learning_rate)
+    rewards = [(create("jpeg_compressibility"), 1.0)]
+    outcome = iterate(policy, optimizer, rewards, config, PROMPTS, 0, sizes, Stopwatch())
+    return outcome, [weight.detach().clone() for weight in policy.parameters()], sum(seen)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize("kernel", ["cps", "flow_sde"])
+@pytest.mark.parametrize("updates", [{}, {"kl": 0.1, "updates_per_rollout": 2}])
+def test_reused_graphs_give_the_very_same_update(guidance, kernel, updates):
+    again, expected, evaluations = run(False, guidance=guidance, kernel=kernel, **updates)
+    reused, weights, fewer = run(True, guidance=guidance, kernel=kernel, **updates)
+    assert reused.statistics == again.statistics
+    assert reused.statistics.ratio_error[0] == 0.0
+    assert max(abs(norm) for norm in reused.statistics.grad_norm) > 0
+    for weight, other in zip(weights, expected, strict=True):
+        assert torch.equal(weight, other)
+    trained = again.tree.plan.cost().trained_nodes * len(PROMPTS)
+    assert evaluations - fewer == trained * (1 if guidance == 1 else 2)
+
+
+def test_graphs_that_do_not_fit_are_not_kept():
+    *_, evaluations = run(False)
+    trained = 3 * len(PROMPTS)
+    *_, tight = run(True, BatchSizes(rollout=16, training=4, decode=8, graphs=trained - 1))
+    *_, enough = run(True, BatchSizes(rollout=16, training=4, decode=8, graphs=trained))
+    assert tight == evaluations
+    assert enough == evaluations - trained
+
+
+def test_no_graph_outlives_the_iteration():
+    outcome, *_ = run(True)
+    assert all(x0.grad_fn is None for x0 in outcome.tree.denoised.values())
+    assert all(state.grad_fn is None for state in outcome.tree.states.values())
