@@ -124,7 +124,8 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
         )
         process.stdout.readline()
         deadline = time.monotonic() + 60
-        lines = len((folder / "metrics.jsonl").read_text().splitlines()) if folder.exists() else 0
+        metrics = folder / "metrics.jsonl"
+        lines = len(metrics.read_text().splitlines()) if metrics.exists() else 0
         while time.monotonic() < deadline and process.poll() is None:  # let one more iteration happen, then some
             if (folder / "metrics.jsonl").exists() and len(RunFolder.metrics(_Files(folder))) > lines:
                 break

@@ -12,8 +12,10 @@ from .assemble import build_policy, build_rewards, open_with_lora
 from .config import Config, ModelTable, RewardTable, make_table
 from .config_file import read_prompts
 from .console import console, follow
+from .errors import RunError
 from .memory import DEFAULT_GB, batch_sizes
 from .metrics_board import open_board
+from .out_of_memory import is_out_of_memory
 from .pictures.image_file import read_image, save_image
 from .rewards.reward import score
 from .run_folder import RunFolder
@@ -31,7 +33,15 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
         policy = build_policy(config)
         board = open_board(out) if config.train.tensorboard else None
         reports = train(policy, rewards, config, folder, prompts, heldout, watched)
-        seen, stopped = follow(board(reports) if board else reports, config.train.iterations)
+        try:
+            seen, stopped = follow(board(reports) if board else reports, config.train.iterations)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RunError(
+                "out of memory with one picture at a time: lower model.height and model.width, lower lora.rank, or set "
+                "model.gradient_checkpointing = true; the run is kept."
+            ) from error
         if stopped:
             console.print(f"Stopped after {seen[-1].iteration + 1} iterations; everything is saved.")
             console.print(f"Continue with: treegrpo train {again} --out {out} --resume", soft_wrap=True)

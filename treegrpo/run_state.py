@@ -50,10 +50,10 @@ class RunState:
         folder.save_state(tensors, {"iteration": self.iteration, **asdict(self.judged)})
 
     def put_into(self, policy: Policy, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Give the policy the weights of this state, and the optimiser, if any, its moments."""
+        """Give the policy the weights of this state, and the optimiser, if any, its moments (none, if it has none)."""
         if self.adapter:
             policy.load_adapter_state(self.adapter)
-        if optimizer is not None and self.optimizer:
+        if optimizer is not None:
             _restore_optimizer(optimizer, self.optimizer)
 
     def take_from(self, policy: Policy, optimizer: torch.optim.Optimizer) -> None:

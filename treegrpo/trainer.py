@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import isnan
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from . import lora_file
@@ -18,6 +20,7 @@ from .grow import BatchSizes
 from .iteration import Outcome, Rewards, Stopwatch, iterate, make_optimizer
 from .judged import Judged
 from .memory import batch_sizes
+from .out_of_memory import in_smaller_batches
 from .policy import Policy
 from .run_folder import RunFolder
 from .run_state import RunState
@@ -74,6 +77,7 @@ def train(
 ) -> Iterator[Report]:
     """Run the iterations that `folder` does not hold yet, yielding each once it is saved.
 
+    When memory runs out, an iteration starts again with half as many pictures at a time, and the run goes on so.
     Not asking for the next one stops the run. The same config on the same device gives the same weights, stopped and
     resumed or not. watched: judge held-out pictures beside the rewards that train; nothing else looks at them. sizes:
     what memory.batch_sizes found, if the caller has asked already. Raises UsageError for settings that cannot work and
@@ -85,13 +89,19 @@ def train(
     if _judges_otherwise(folder, config):
         run.judged = Judged()
     run.put_into(policy, optimizer)
+    run.take_from(policy, optimizer)
     folder.forget_after(run.iteration)
     folder.save_config(config.model_dump(mode="json"))
     sizes = sizes or batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
 
     while run.iteration < config.train.iterations and not run.judged.out_of(config.evaluation.patience):
         watch = Stopwatch()
-        outcome = iterate(policy, optimizer, rewards, config, prompts, run.iteration, sizes, watch, watcher)
+        attempt = partial(
+            iterate, policy, optimizer, rewards, config, prompts, run.iteration, watch=watch, watcher=watcher
+        )
+        restore = partial(run.put_into, policy, optimizer)
+        rows = config.train.prompts_per_iteration * config.make_plan(run.iteration, torch.Generator()).leaves
+        outcome, sizes = in_smaller_batches(attempt, restore, sizes, rows)
         if config.update.ema:
             run.update_average(policy, config.update.ema)
         heldout: float | None = None

@@ -1,0 +1,94 @@
+"""A device that fills up, told by a policy that refuses large batches, and a real allocation that cannot be had."""
+
+import logging
+
+import pytest
+import torch
+
+from tests.conftest import open_policy, small_config
+from treegrpo.errors import RunError
+from treegrpo.grow import BatchSizes
+from treegrpo.headless import train_from_config
+from treegrpo.out_of_memory import halved, in_smaller_batches, is_out_of_memory
+from treegrpo.rewards.registry import create
+from treegrpo.run_folder import RunFolder
+from treegrpo.trainer import train
+
+REWARDS = [(create("jpeg_compressibility"), 1.0)]
+PROMPTS = ["bear", "frog", "bell"]
+
+
+def run(folder, sizes, limit=None, after=0):
+    """(adapter after three iterations of two passes, reports); from call `after` on, more than `limit` rows fail."""
+    policy = open_policy(rank=2)
+    calls = 0
+    denoise = policy.denoise
+
+    def limited(x, sigma, prompts):
+        nonlocal calls
+        calls += 1
+        if limit and calls > after and len(x) > limit:
+            raise torch.OutOfMemoryError("the device is full")
+        return denoise(x, sigma, prompts)
+
+    policy.denoise = limited
+    config = small_config(folder, iterations=3, trees_every=0)
+    config = config.model_copy(update={"update": config.update.model_copy(update={"updates_per_rollout": 2})})
+    with RunFolder(folder / "run") as run_folder:
+        reports = list(train(policy, REWARDS, config, run_folder, PROMPTS, sizes=sizes))
+    return policy.adapter_state(), reports
+
+
+# The calls of one iteration with batches of 8: four levels to grow, then two trained levels for each of two passes.
+@pytest.mark.parametrize("after", [0, 3, 5, 7])
+def test_a_run_that_was_halved_equals_one_that_started_so(tmp_path, caplog, after):
+    large, small = BatchSizes(64, 8, 8), BatchSizes(2, 2, 2)
+    (tmp_path / "halved").mkdir()
+    (tmp_path / "small").mkdir()
+    with caplog.at_level(logging.WARNING, "treegrpo"):
+        state, reports = run(tmp_path / "halved", large, limit=3, after=after)
+    expected, _ = run(tmp_path / "small", small)
+    assert [report.iteration for report in reports] == [0, 1, 2]
+    assert [report.ratio_error[0] for report in reports] == [0.0] * 3
+    sentences = [record.getMessage() for record in caplog.records]
+    assert sentences == [f"out of memory: this iteration starts again with {n} pictures at a time." for n in (4, 2)]
+    for name, weight in expected.items():
+        assert torch.equal(state[name], weight), name
+
+
+def test_rows_that_never_fit_raise_the_error_of_the_device(tmp_path):
+    with pytest.raises(torch.OutOfMemoryError, match="the device is full"):
+        run(tmp_path, BatchSizes(4, 4, 4), limit=0.5)
+
+
+def test_other_errors_are_not_tried_again():
+    calls = []
+
+    def attempt(sizes):
+        calls.append(sizes)
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        in_smaller_batches(attempt, lambda: None, BatchSizes(8, 8, 8), 8)
+    assert len(calls) == 1
+
+
+def test_the_allocator_of_the_cpu_is_understood():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**62, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_halving_starts_at_what_is_there_and_ends_at_single_pictures():
+    assert halved(BatchSizes(1000, 1000, 8, 500), 12) == BatchSizes(6, 6, 4, 6)
+    assert halved(BatchSizes(1, 1, 1, 1), 12) == BatchSizes(1, 1, 1, 0)
+    assert halved(BatchSizes(1, 1, 1, 0), 12) == BatchSizes(1, 1, 1, 0)
+
+
+def test_the_command_line_says_what_to_lower(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("the device is full")
+
+    monkeypatch.setattr("treegrpo.iteration.decode", full)
+    with pytest.raises(RunError, match=r"out of memory with one picture at a time: lower model\.height"):
+        train_from_config(small_config(tmp_path), tmp_path / "run", False, "")
