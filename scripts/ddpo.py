@@ -1,6 +1,6 @@
 """DDPO on Stable Diffusion 1.5 with a reward that is a Python function, as TRL's DDPOTrainer had it.
 
-python examples/ddpo.py --model stable-diffusion-v1-5/stable-diffusion-v1-5 --out runs/ddpo
+python scripts/ddpo.py --model stable-diffusion-v1-5/stable-diffusion-v1-5 --out runs/ddpo
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 
 from tests.backends.pipelines import SIDE, tiny_pipeline
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "ddpo.py"
+EXAMPLE = Path(__file__).parents[2] / "scripts" / "ddpo.py"
 
 
 @pytest.mark.parametrize("method", ["ddpo", "treegrpo"])
