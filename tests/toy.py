@@ -11,7 +11,7 @@ below is a closed form in the two. D changes nothing but the library's log-densi
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod, sqrt
 
@@ -104,6 +104,9 @@ class ToyPolicy:
             yield
         finally:
             self.active = True
+
+    def drawing(self):
+        return nullcontext()
 
     def adapter_state(self) -> dict[str, Tensor]:
         return {"theta": self.theta.detach().clone()}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import lora_file
 from .config import Config, LoraTable, ModelTable, RewardTable
@@ -47,13 +48,17 @@ def open_model(model: ModelTable, lora: LoraTable, seed: int = 0) -> DiffusersPo
         LoraSettings(lora.rank, lora.alpha, lora.targets, seed),
         model.dtype,
         config=model.config,
-        guidance=model.guidance,
-        negative_prompt=model.negative_prompt,
-        height=model.height,
-        width=model.width,
-        max_sequence_length=model.max_sequence_length,
-        gradient_checkpointing=model.gradient_checkpointing,
+        **policy_options(model),
     )
+
+
+def policy_options(model: ModelTable) -> dict[str, Any]:
+    """What DiffusersPolicy takes from the table, beside the pipeline, the adapter and the device."""
+    from .backends.diffusers import Economy
+
+    economy = {each.name: getattr(model, each.name) for each in fields(Economy)}
+    same = ("guidance", "training_guidance", "negative_prompt", "height", "width", "max_sequence_length")
+    return {"economy": Economy(**economy), **{name: getattr(model, name) for name in same}}
 
 
 def build_rewards(tables: Sequence[RewardTable]) -> Rewards:

@@ -33,17 +33,24 @@ AnyTable = TypeVar("AnyTable", bound=_Table)
 
 class ModelTable(_Table):
     """path: a diffusers folder, a hub id or a .safetensors checkpoint. config: for a checkpoint, the folder that has
-    its configuration and tokenizers. dtype: by default float32 on a CPU and bfloat16 elsewhere."""
+    its configuration and tokenizers. dtype: by default float32 on a CPU and bfloat16 elsewhere. training_guidance: by
+    default guidance. The rest is what the run gives up for memory, or takes for speed; see docs/configuration.md."""
 
     path: str
     config: str | None = None
-    dtype: Literal["float32", "bfloat16"] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
     guidance: float = Field(1.0, ge=0)
+    training_guidance: float | None = Field(None, ge=0)
     negative_prompt: str = ""
     height: int | None = Field(None, gt=0)
     width: int | None = Field(None, gt=0)
     max_sequence_length: int = Field(256, ge=1)
     gradient_checkpointing: bool = False
+    offload: bool = False
+    tiled_decode: bool = False
+    weights: Literal["int8", "float8"] | None = None
+    fused_guidance: bool = True
+    compile: bool = False
 
 
 class LoraTable(_Table):

@@ -48,7 +48,8 @@ def evaluate(
     """
     shape = (len(prompts), images_per_prompt)
     texts = [prompt for prompt in prompts for _ in range(images_per_prompt)]
-    latents = sample(policy, texts, steps, torch.Generator().manual_seed(seed), batch)
+    with policy.drawing():
+        latents = sample(policy, texts, steps, torch.Generator().manual_seed(seed), batch)
     images = decode(policy, latents, batch)
     scores = torch.stack([weight * score(reward, images, texts) for reward, weight in rewards]).sum(0)
     return Evaluation(

@@ -41,7 +41,7 @@ class Policy(Protocol):
         ...
 
     def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
-        """Bytes of activations that a training step on these states needs at its peak, measured (weights excluded)."""
+        """Bytes that a training step on these states needs at its peak beside the weights, measured."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -54,6 +54,10 @@ class Policy(Protocol):
 
     def reference(self) -> AbstractContextManager[None]:
         """A context in which the adapter is off: the base model, which is the reference of the KL term."""
+        ...
+
+    def drawing(self) -> AbstractContextManager[None]:
+        """A context in which guidance is that of finished pictures, where training goes with another."""
         ...
 
     def adapter_state(self) -> dict[str, Tensor]:

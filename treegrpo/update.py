@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, log2
 
 import torch
 from torch import Tensor
@@ -85,6 +85,7 @@ def _accumulate(
     """Add up the gradient of all edges and one entry of statistics; stops at and returns what is not finite."""
     weights = edge_weights(tree, settings.weighting)
     loss = kl = ratio_error = 0.0
+    scale = _loss_scale(tree)
     clipped, trouble = 0, None
     for t, nodes in _batches(tree, batch):
         step, sigma, k = tree.transitions[t], float(tree.sigmas[t]), tree.plan.branch[t]
@@ -104,17 +105,30 @@ def _accumulate(
         if not torch.isfinite(part):
             trouble = f"the loss of step {t} (sigma {sigma:.4f}) is not finite in {policy.dtype}"
             break
-        part.backward()
+        (part * scale).backward()
         del x0, mean  # a kept graph goes as soon as it is used
         deviation = (ratio.detach() - 1).abs()
         loss += float(part.detach())
         ratio_error = max(ratio_error, float(deviation.max()))
         clipped += int((deviation > settings.clip_range).sum())
+    for parameter in policy.parameters():
+        if parameter.grad is not None:
+            parameter.grad /= scale
     statistics.loss.append(loss)
     statistics.kl.append(kl)
     statistics.ratio_error.append(ratio_error)
     statistics.clip_fraction.append(clipped / sum(len(log_probs) for log_probs in tree.log_probs.values()))
     return trouble
+
+
+def _loss_scale(tree: Tree) -> float:
+    """A power of two that brings the gradient of a prediction's elements near 1, so that float16 holds it.
+
+    The loss is a mean over edges and, within each, over the elements of a latent. Scaling by powers of two changes no
+    digit in float32 and bfloat16.
+    """
+    edges = sum(len(log_probs) for log_probs in tree.log_probs.values())
+    return 2.0 ** round(log2(edges * tree.leaves[0].numel()))
 
 
 def _batches(tree: Tree, size: int) -> Iterator[tuple[int, slice]]:

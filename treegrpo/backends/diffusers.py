@@ -1,4 +1,4 @@
-"""Policy on a diffusers pipeline: peft holds the LoRA, accelerate chooses device and precision."""
+"""Policy on a diffusers pipeline: peft holds the LoRA, accelerate chooses the device."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from diffusers import DiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor
 
 from ..errors import UsageError
-from ..memory import saved_bytes
+from ..live_bytes import training_peak
 from ..process import Path
+from .adapter_precision import compute_like_input
 from .adapter_state import check_fits
 from .families import flux, qwen_image, sd3, sdxl, stable_diffusion
 from .families.family import Conditioning, Family
 from .pipeline_file import load_pipeline
+from .placement import Placement
+from .quantised import quantise
 
 FAMILIES: dict[str, Family] = {
     "StableDiffusionPipeline": stable_diffusion,
@@ -28,7 +31,6 @@ FAMILIES: dict[str, Family] = {
     "FluxPipeline": flux,
     "QwenImagePipeline": qwen_image,
 }
-PRECISIONS = {"float32": "no", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,29 @@ class LoraSettings:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Economy:
+    """What a run gives up for memory, or takes for speed; see docs/configuration.md, [model].
+
+    gradient_checkpointing: blocks are computed again in the backward pass. offload: text encoders and VAE are on the
+    device only while they work. tiled_decode: pictures are decoded in overlapping tiles. weights: "int8" or "float8"
+    for the frozen linear layers. fused_guidance: both halves of guidance share a network call. compile: blocks of the
+    network are compiled.
+    """
+
+    gradient_checkpointing: bool = False
+    offload: bool = False
+    tiled_decode: bool = False
+    weights: str | None = None
+    fused_guidance: bool = True
+    compile: bool = False
+
+
 class DiffusersPolicy:
     """A diffusers pipeline with a trainable LoRA; implements policy.Policy.
 
-    guidance: classifier-free guidance scale; 1 runs the network once per image instead of twice. Distilled models
-    (FLUX) read it as an input and always run once.
+    guidance: classifier-free guidance scale of pictures; 1 runs the network once per image instead of twice. Distilled
+    models (FLUX) read it as an input and always run once. training_guidance: that of rollouts and updates, if another.
     max_sequence_length: tokens of T5 or Qwen, as in diffusers' own call (SD3 without T5 gets as many zero tokens).
     """
 
@@ -54,35 +74,46 @@ class DiffusersPolicy:
         pipeline: DiffusionPipeline,
         lora: LoraSettings = LoraSettings(),
         guidance: float = 1.0,
+        training_guidance: float | None = None,
         negative_prompt: str = "",
         height: int | None = None,
         width: int | None = None,
         max_sequence_length: int = 256,
-        gradient_checkpointing: bool = False,
-        accelerator: Accelerator | None = None,
+        economy: Economy = Economy(),
+        device: torch.device = torch.device("cpu"),
     ) -> None:
         kind = type(pipeline).__name__
         if kind not in FAMILIES:
             raise UsageError(f"model.path: {kind} is not supported; supported pipelines: {', '.join(FAMILIES)}.")
         self.family = FAMILIES[kind]
         self.path: Path = self.family.PATH
-        self.accelerator = accelerator or Accelerator()
-        self.pipeline = pipeline.to(self.accelerator.device)
-        self.guidance = guidance
+        self.pipeline = pipeline
+        self.device = device
+        self.drawing_guidance = guidance
+        self.guidance = guidance if training_guidance is None else training_guidance
         self.negative_prompt = negative_prompt
         self.max_sequence_length = max_sequence_length
         side = self.family.native_size(pipeline)
         self.latent_shape = self.family.latent_shape(pipeline, height or side, width or side)
         self.lora = lora
+        self.economy = economy
         self.network = getattr(pipeline, self.family.NETWORK)
         self._embeddings: dict[str, Conditioning] = {}
         for module in pipeline.components.values():
             if isinstance(module, torch.nn.Module):
                 module.requires_grad_(False).eval()
+        if economy.weights:
+            quantise(self.network, economy.weights)
         self._add_adapter()
-        self.gradient_checkpointing = gradient_checkpointing
-        if gradient_checkpointing:
+        self.placement = Placement(pipeline, self.network, device, economy.offload)
+        if economy.tiled_decode:
+            pipeline.vae.enable_tiling()
+        if economy.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()
+        if economy.compile:
+            for module in self.network.modules():
+                if type(module).__name__ in self.family.BLOCKS:
+                    module.compile()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -107,6 +138,7 @@ class DiffusersPolicy:
                 raise UsageError(f"lora.targets: {error}") from error
         for parameter in self.parameters():
             parameter.data = parameter.data.float()
+        compute_like_input(self.network)
 
     def sigmas(self, steps: int) -> Tensor:
         """See Policy.sigmas."""
@@ -115,48 +147,75 @@ class DiffusersPolicy:
     def initial_noise(self, count: int, sigma: float, generator: torch.Generator) -> Tensor:
         """See Policy.initial_noise."""
         noise = torch.randn((count, *self.latent_shape), generator=generator)
-        return (sigma * noise).to(self.accelerator.device)
+        return (sigma * noise).to(self.device)
 
     def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
         """See Policy.denoise; the conditional and unconditional halves of guidance share one batch."""
-        with self.accelerator.autocast():
-            if self.guidance == 1 or self.family.DISTILLED:
-                return self.family.predict(self.pipeline, x, sigma, self.embed(prompts), self.guidance)
-            texts = [self.negative_prompt] * len(prompts) + list(prompts)
-            both = self.family.predict(self.pipeline, torch.cat([x, x]), sigma, self.embed(texts), self.guidance)
-        unconditional, conditional = both.chunk(2)
+        wanted = torch.is_grad_enabled()
+        # A compiled block has one graph with gradients and one without, which round differently; the rollout takes the
+        # update's.
+        with torch.set_grad_enabled(wanted or self.economy.compile):
+            x0 = self._guided(x, sigma, list(prompts))
+        return x0 if wanted else x0.detach()
+
+    def _guided(self, x: Tensor, sigma: float, prompts: list[str]) -> Tensor:
+        if self.guidance == 1 or self.family.DISTILLED:
+            return self._predict(x, sigma, prompts)
+        negative = [self.negative_prompt] * len(prompts)
+        if self.economy.fused_guidance:
+            unconditional, conditional = self._predict(torch.cat([x, x]), sigma, negative + prompts).chunk(2)
+        else:
+            unconditional, conditional = self._predict(x, sigma, negative), self._predict(x, sigma, prompts)
         return self.family.guide(x, unconditional, conditional, self.guidance)
 
-    def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
-        """See Policy.training_bytes; with gradient checkpointing this is what it would take without, an upper bound."""
-        if self.gradient_checkpointing:
-            self.network.disable_gradient_checkpointing()
+    def _predict(self, x: Tensor, sigma: float, texts: list[str]) -> Tensor:
+        conditioning = self.embed(texts)
+        self.placement.bring_network()
+        return self.family.predict(self.pipeline, x, sigma, conditioning, self.guidance)
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """See Policy.drawing."""
+        training = self.guidance
+        self.guidance = self.drawing_guidance
         try:
-            return saved_bytes(lambda: self.denoise(x, sigma, prompts))
+            yield
         finally:
-            if self.gradient_checkpointing:
-                self.network.enable_gradient_checkpointing()
+            self.guidance = training
+
+    def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
+        """See Policy.training_bytes."""
+        self.embed(prompts)
+        return training_peak(lambda: self.denoise(x, sigma, prompts), self.parameters())
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Conditioning:
         """The conditioning of every text; each distinct text is encoded once in the life of the policy.
 
         Each is encoded alone: in company its last digits would depend on the company, and a resumed run meets its
-        prompts in another order.
+        prompts in another order. Embeddings wait where idle parts do.
         """
         distinct = list(dict.fromkeys(texts))
-        for text in distinct:
-            if text not in self._embeddings:
-                self._embeddings[text] = self.family.encode(self.pipeline, [text], self.max_sequence_length)
+        new = [text for text in distinct if text not in self._embeddings]
+        if new:
+            self.placement.bring_encoders()
+            for text in new:
+                encoded = self.family.encode(self.pipeline, [text], self.max_sequence_length)
+                self._embeddings[text] = tuple(column.to(self.placement.idle) for column in encoded)
         place = {text: i for i, text in enumerate(distinct)}
-        rows = torch.tensor([place[text] for text in texts], device=self.accelerator.device)
+        rows = torch.tensor([place[text] for text in texts], device=self.device)
         columns = zip(*(self._embeddings[text] for text in distinct), strict=True)
-        return tuple(torch.cat(column)[rows] for column in columns)
+        return tuple(torch.cat(column).to(self.device)[rows] for column in columns)
+
+    def forget_prompts(self) -> None:
+        """Drop all embeddings, so that prompts are encoded anew."""
+        self._embeddings.clear()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """See Policy.decode."""
-        return self.family.decode(self.pipeline, latents)
+        with self.placement.vae():
+            return self.family.decode(self.pipeline, latents)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """See Policy.parameters."""
@@ -193,11 +252,11 @@ def load(
 ) -> DiffusersPolicy:
     """A policy on the pipeline at `path`; path and config as in pipeline_file.load_pipeline.
 
-    dtype: "float32" or "bfloat16"; by default float32 on a CPU, else bfloat16.
+    dtype: "float32", "bfloat16" or "float16"; by default float32 on a CPU, else bfloat16.
     """
     device = PartialState(cpu=cpu).device
-    chosen = dtype or ("float32" if device.type == "cpu" else "bfloat16")
-    accelerator = Accelerator(cpu=cpu, mixed_precision=PRECISIONS[chosen])
-    pipeline = load_pipeline(path, chosen, config)
+    pipeline = load_pipeline(path, dtype or ("float32" if device.type == "cpu" else "bfloat16"), config)
     pipeline.set_progress_bar_config(disable=True)
-    return DiffusersPolicy(pipeline, lora, accelerator=accelerator, **options)
+    if pipeline.dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
+        pipeline.vae.float()  # SDXL's overflows in float16, and says so
+    return DiffusersPolicy(pipeline, lora, device=device, **options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +160,10 @@ class ComfyPolicy:
             yield
         finally:
             self.adapter.switch.on = True
+
+    def drawing(self) -> AbstractContextManager[None]:
+        """See Policy.drawing; guidance is one and the same here."""
+        return nullcontext()
 
     def adapter_state(self) -> dict[str, Tensor]:
         """See Policy.adapter_state; the names are those of ComfyUI's own trainer, which every loader of it knows."""

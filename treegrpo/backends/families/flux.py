@@ -19,6 +19,7 @@ from .sd3 import native_size as native_size
 PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = True
+BLOCKS = ("FluxTransformerBlock", "FluxSingleTransformerBlock")
 _ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
 _CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
 _MLP = ["ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp"]
@@ -40,7 +41,9 @@ def latent_shape(pipeline: FluxPipeline, height: int, width: int) -> tuple[int, 
 
 def encode(pipeline: FluxPipeline, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
     """(T5 token embeddings [N, L, D], pooled CLIP embeddings [N, P])."""
-    words, pooled, _ = pipeline.encode_prompt(list(texts), max_sequence_length=max_sequence_length)
+    words, pooled, _ = pipeline.encode_prompt(
+        list(texts), device=pipeline.text_encoder.device, max_sequence_length=max_sequence_length
+    )
     return words, pooled
 
 

@@ -19,6 +19,7 @@ from .sd3 import native_size as native_size
 PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = False
+BLOCKS = ("QwenImageTransformerBlock",)
 _ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
 _CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
 _MLP = ["img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2"]
@@ -40,7 +41,9 @@ def latent_shape(pipeline: QwenImagePipeline, height: int, width: int) -> tuple[
 
 def encode(pipeline: QwenImagePipeline, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
     """(token embeddings [N, L, D], which of them are words: bool [N, L]), all padded to L = max_sequence_length."""
-    words, mask = pipeline.encode_prompt(list(texts), max_sequence_length=max_sequence_length)
+    words, mask = pipeline.encode_prompt(
+        list(texts), device=pipeline.text_encoder.device, max_sequence_length=max_sequence_length
+    )
     if mask is None:
         mask = torch.ones(words.shape[:2], device=words.device)
     missing = max_sequence_length - words.shape[1]

@@ -17,6 +17,7 @@ from .pixels import to_images
 PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = False
+BLOCKS = ("JointTransformerBlock",)
 _ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
 _CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
 _MLP = ["ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"]
@@ -53,6 +54,7 @@ def encode(pipeline: StableDiffusion3Pipeline, texts: Sequence[str], max_sequenc
         prompt_2=None,
         prompt_3=None,
         do_classifier_free_guidance=False,
+        device=pipeline.text_encoder.device,
         max_sequence_length=max_sequence_length,
     )
     return words, pooled

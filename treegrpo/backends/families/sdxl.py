@@ -11,6 +11,7 @@ from ...process import Path
 from . import unet
 from .family import Conditioning
 from .guidance import guide as guide
+from .unet import BLOCKS as BLOCKS
 from .unet import TARGETS as TARGETS
 from .unet import decode as decode
 from .unet import latent_shape as latent_shape
@@ -24,7 +25,9 @@ DISTILLED = False
 
 def encode(pipeline: StableDiffusionXLPipeline, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
     """(token embeddings [N, 77, D], pooled embeddings [N, P])."""
-    words, _, pooled, _ = pipeline.encode_prompt(list(texts), do_classifier_free_guidance=False)
+    words, _, pooled, _ = pipeline.encode_prompt(
+        list(texts), device=pipeline.text_encoder.device, do_classifier_free_guidance=False
+    )
     return words, pooled
 
 

@@ -11,6 +11,7 @@ from ...process import Path
 from . import unet
 from .family import Conditioning
 from .guidance import guide as guide
+from .unet import BLOCKS as BLOCKS
 from .unet import TARGETS as TARGETS
 from .unet import decode as decode
 from .unet import latent_shape as latent_shape
@@ -25,7 +26,7 @@ DISTILLED = False
 def encode(pipeline: StableDiffusionPipeline, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
     """(token embeddings [N, 77, D],); CLIP always reads 77 tokens."""
     words, _ = pipeline.encode_prompt(
-        list(texts), device=pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        list(texts), device=pipeline.text_encoder.device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     return (words,)
 

@@ -1,0 +1,64 @@
+"""Where the parts of a pipeline are: all on the device, or only those at work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Placement:
+    """Moves the parts of a diffusers pipeline. Without offload all of them stay on `device`.
+
+    With offload, text encoders and network are never there together, and the VAE only while it decodes. The network
+    stays once it is there: prompts are encoded before (see DiffusersPolicy.embed, which keeps what it has encoded).
+    idle: where idle parts are.
+    """
+
+    def __init__(self, pipeline: Any, network: nn.Module, device: torch.device, offload: bool) -> None:
+        parts = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
+        self.device = device
+        self.idle = torch.device("cpu") if offload else device
+        self.network = network
+        self._vae: nn.Module = pipeline.vae
+        self.encoders = [part for name, part in parts.items() if name.startswith("text_encoder")]
+        self._brought: list[nn.Module] = []
+        if not offload:
+            for part in parts.values():
+                _move(part, device)
+
+    def bring_network(self) -> None:
+        """Have the network on the device, and the text encoders off it."""
+        self._bring([self.network], away=self.encoders)
+
+    def bring_encoders(self) -> None:
+        """Have the text encoders on the device, and the network off it."""
+        self._bring(self.encoders, away=[self.network])
+
+    @contextmanager
+    def vae(self) -> Iterator[None]:
+        """A context in which the VAE is on the device."""
+        _move(self._vae, self.device)
+        try:
+            yield
+        finally:
+            _move(self._vae, self.idle)
+
+    def _bring(self, parts: list[nn.Module], away: list[nn.Module]) -> None:
+        if self.idle == self.device or self._brought == parts:
+            return
+        for part in away:
+            _move(part, self.idle)
+        for part in parts:
+            _move(part, self.device)
+        self._brought = parts
+
+
+def _move(part: nn.Module, device: torch.device) -> None:
+    """Move a part, unless it is there; tensors on `meta` stay what they are."""
+    if all(weight.device == device for weight in part.parameters()):
+        return
+    part.to(device)
