@@ -28,7 +28,7 @@ GUIDANCES = [1.0, 2.5]
 def open_tiny(family, guidance=1.0, **settings):
     """A policy on a tiny pipeline, with an adapter of rank 2."""
     pixels = side(family)
-    lora = LoraSettings(rank=2, alpha=2.0, targets=settings.pop("targets", "attention"))
+    lora = LoraSettings(2, settings.pop("alpha", 2.0), settings.pop("targets", "attention"))
     return DiffusersPolicy(
         tiny_pipeline(family),
         lora,
@@ -128,10 +128,10 @@ def test_lora_gradient_equals_finite_differences(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_diffusers_draws_the_same_pictures_from_the_lora_file(family, tmp_path):
-    policy = open_tiny(family)
-    scramble(policy, scale=0.5)
+    policy = open_tiny(family, alpha=4.0, targets="attention+mlp")
+    scramble(policy, scale=0.3)
     file = tmp_path / "lora.safetensors"
-    lora_file.write(file, policy.adapter_state(), rank=2, alpha=2.0)
+    lora_file.write(file, policy.adapter_state(), rank=2, alpha=4.0)
     ours = decode(policy, sample(policy, PROMPTS, STEPS, torch.Generator().manual_seed(0), SIZES), SIZES)
     noise = policy.initial_noise(2, float(policy.sigmas(STEPS)[0]), torch.Generator().manual_seed(0))
     pipeline = tiny_pipeline(family)

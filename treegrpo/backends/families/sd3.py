@@ -80,3 +80,8 @@ def decode(pipeline: StableDiffusion3Pipeline, latents: Tensor) -> Tensor:
     vae = pipeline.vae
     raw = latents / vae.config.scaling_factor + vae.config.shift_factor
     return to_images(vae.decode(raw.to(vae.dtype), return_dict=False)[0])
+
+
+def file_name(weight: str) -> str:
+    """diffusers' own name; ComfyUI knows it and adds each of q, k and v to its part of the fused weight."""
+    return f"transformer.{weight}"
