@@ -1,7 +1,8 @@
 """A tiny pipeline of every family, with random weights and the tokenizers of the bundled model.
 
 The sizes are such that ComfyUI's classes can have them too: its norms have 32 groups, and it fixes the number of heads
-of Stable Diffusion 1, their width of 64 in 2 and XL, and the 256 numbers that tell XL each side of a picture.
+of Stable Diffusion 1, their width of 64 in 2 and XL, and the 256 numbers that tell XL each side of a picture. diffusers
+knows a checkpoint file of XL by the tenth layer of its second text encoder, and its two encoders by their widths.
 """
 
 from __future__ import annotations
@@ -82,16 +83,16 @@ def _sdxl() -> DiffusionPipeline:
     return StableDiffusionXLPipeline(
         vae=_vae(4, 0.13025),
         text_encoder=_clip(32).eval(),
-        text_encoder_2=_clip(32, projected=True).eval(),
+        text_encoder_2=_clip(64, layers=10, projected=True).eval(),
         tokenizer=_clip_tokenizer(),
         tokenizer_2=_clip_tokenizer(),
         unet=_unet(
             heads=1,
-            cross_attention_dim=64,
+            cross_attention_dim=32 + 64,
             use_linear_projection=True,
             addition_embed_type="text_time",
             addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=6 * 256 + 32,
+            projection_class_embeddings_input_dim=6 * 256 + 64,
         ),
         scheduler=EulerDiscreteScheduler(
             beta_start=0.00085,
@@ -197,13 +198,13 @@ def _vae(channels: int, scaling_factor: float, shift_factor: float | None = None
     ).eval()
 
 
-def _clip(width: int, projected: bool = False) -> torch.nn.Module:
+def _clip(width: int, layers: int = 3, projected: bool = False) -> torch.nn.Module:
     tokenizer = _clip_tokenizer()
     config = CLIPTextConfig(
         hidden_size=width,
         intermediate_size=37,
         num_attention_heads=4,
-        num_hidden_layers=3,
+        num_hidden_layers=layers,
         vocab_size=len(tokenizer),
         projection_dim=width,
         max_position_embeddings=tokenizer.model_max_length,

@@ -23,7 +23,7 @@ Conditioning = tuple[Tensor, ...]
 
 
 def native(family: str, network: nn.Module) -> ModelPatcher:
-    """The MODEL of a family's diffusers network."""
+    """The MODEL of a family's diffusers network, which stays as it is (ComfyUI converts some weights in place)."""
     settings, weights = {
         "sd15": _unet,
         "sd2_v": _unet,
@@ -31,7 +31,7 @@ def native(family: str, network: nn.Module) -> ModelPatcher:
         "sd3": _sd3,
         "flux": _flux,
         "qwen_image": _qwen_image,
-    }[family](family, network.config, network.state_dict())
+    }[family](family, network.config, {name: weight.clone() for name, weight in network.state_dict().items()})
     settings.set_inference_dtype(torch.float32, None)
     model = settings.get_model(weights)
     missing, unexpected = model.diffusion_model.load_state_dict(weights, strict=False)
