@@ -18,6 +18,7 @@ from diffusers import (
     FluxTransformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
@@ -38,23 +39,29 @@ from transformers import (
 
 from treegrpo.bundled import EMOJI_SD3
 
-FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "flux", "qwen_image")
+FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "sd35", "flux", "qwen_image")
 SIDE = 16
 """Pixels. The autoencoders of SD and FLUX scale by 2 here, those of SD3 and Qwen-Image by 8 as they always do."""
 
 
 def side(family: str) -> int:
     """The side in pixels of the pictures that a family's tiny model draws."""
-    return {"sd3": 32, "qwen_image": 64}.get(family, SIDE)
+    return {"sd3": 32, "sd35": 32, "qwen_image": 64}.get(family, SIDE)
 
 
 def tiny_pipeline(family: str) -> DiffusionPipeline:
     """The same pipeline at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        pipeline = {"sd15": _sd, "sd2_v": _sd_v, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux, "qwen_image": _qwen}[
-            family
-        ]()
+        pipeline = {
+            "sd15": _sd,
+            "sd2_v": _sd_v,
+            "sdxl": _sdxl,
+            "sd3": _sd3,
+            "sd35": _sd35,
+            "flux": _flux,
+            "qwen_image": _qwen,
+        }[family]()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -107,6 +114,14 @@ def _sdxl() -> DiffusionPipeline:
 
 def _sd3() -> DiffusionPipeline:
     return StableDiffusion3Pipeline.from_pretrained(EMOJI_SD3)
+
+
+def _sd35() -> DiffusionPipeline:
+    """The medium model of 3.5 has a second attention in its first blocks."""
+    pipeline = _sd3()
+    config = pipeline.transformer.config
+    pipeline.transformer = SD3Transformer2DModel.from_config(config, dual_attention_layers=[0])
+    return pipeline
 
 
 def _flux() -> DiffusionPipeline:

@@ -29,6 +29,7 @@ def native(family: str, network: nn.Module) -> ModelPatcher:
         "sd2_v": _unet,
         "sdxl": _unet,
         "sd3": _sd3,
+        "sd35": _sd3,
         "flux": _flux,
         "qwen_image": _qwen_image,
     }[family](family, network.config, {name: weight.clone() for name, weight in network.state_dict().items()})

@@ -18,11 +18,13 @@ PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = False
 _ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
+_SECOND_ATTENTION = ["attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"]
+"""In the first blocks of 3.5 medium only."""
 _CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
 _MLP = ["ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"]
 TARGETS = {
-    "attention": _ATTENTION + _CONTEXT_ATTENTION,
-    "attention+mlp": _ATTENTION + _CONTEXT_ATTENTION + _MLP,
+    "attention": _ATTENTION + _SECOND_ATTENTION + _CONTEXT_ATTENTION,
+    "attention+mlp": _ATTENTION + _SECOND_ATTENTION + _CONTEXT_ATTENTION + _MLP,
 }
 
 
