@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import torch
@@ -64,6 +63,31 @@ def load_pipeline(path: str, dtype: str, config: str | None = None) -> Diffusion
 
 def _from_file(file: Path, dtype: torch.dtype, config: str | None) -> DiffusionPipeline:
     """The pipeline in a checkpoint file; nothing is downloaded for it."""
+    kind, has_vae, whole = _recognise(file)
+    source = config or _cached_config(file, kind, whole)
+    options = {"local_files_only": True, "dtype": dtype}
+    try:
+        if whole:
+            return getattr(diffusers, CHECKPOINT_KINDS[kind]).from_single_file(str(file), config=source, **options)
+        index = DiffusionPipeline.load_config(source, local_files_only=True)
+        parts = {}
+        for part in ["unet" if "unet" in index else "transformer"] + ["vae"] * has_vae:
+            component = getattr(diffusers, index[part][1])
+            parts[part] = component.from_single_file(str(file), config=source, subfolder=part, **options)
+        return DiffusionPipeline.from_pretrained(source, **parts, **options)
+    except (OSError, ValueError, RuntimeError, SingleFileComponentError) as error:
+        remedy = "" if config else f"; run: {_download(source, whole)}"
+        raise UsageError(
+            f'model.path: "{file}" could not be loaded with the rest of the pipeline in "{source}", which must have '
+            f"what the file lacks ({_first_line(error)}){remedy}."
+        ) from error
+
+
+def _recognise(file: Path) -> tuple[str, bool, bool]:
+    """(kind, whether it has a VAE, whether it has all weights) of a checkpoint file.
+
+    Raises UsageError for what cannot become a pipeline.
+    """
     if not file.is_file():
         raise UsageError(f'model.path: there is no file "{file}".')
     try:
@@ -80,26 +104,7 @@ def _from_file(file: Path, dtype: torch.dtype, config: str | None) -> DiffusionP
             "bfloat16 or float16, or train it in ComfyUI."
         )
     has_vae, has_text_encoders = (any(name.startswith(part) for name in checkpoint) for part in (VAE, TEXT_ENCODERS))
-    whole = has_vae and has_text_encoders
-    source = config or _cached_config(file, kind, whole)
-    options = {"local_files_only": True, "dtype": dtype}
-    try:
-        if whole:
-            return getattr(diffusers, CHECKPOINT_KINDS[kind]).from_single_file(str(file), config=source, **options)
-        index = DiffusionPipeline.load_config(source, local_files_only=True)
-        own = ["unet" if "unet" in index else "transformer"] + ["vae"] * has_vae
-        parts = {part: _part(file, index[part][1], source, part, options) for part in own}
-        return DiffusionPipeline.from_pretrained(source, **parts, **options)
-    except (OSError, ValueError, RuntimeError, SingleFileComponentError) as error:
-        raise UsageError(
-            f'model.path: "{file}" could not be loaded with the rest of the pipeline in "{source}", which must have '
-            f"what the file lacks ({_first_line(error)})."
-        ) from error
-
-
-def _part(file: Path, class_name: str, source: str, part: str, options: dict[str, Any]) -> torch.nn.Module:
-    """The component of a pipeline that a checkpoint file holds."""
-    return getattr(diffusers, class_name).from_single_file(str(file), config=source, subfolder=part, **options)
+    return kind, has_vae, has_vae and has_text_encoders
 
 
 def _kind(checkpoint: Mapping[str, Tensor]) -> str:
@@ -119,12 +124,17 @@ def _cached_config(file: Path, kind: str, whole: bool) -> str:
     hub_id = known[kind]["pretrained_model_name_or_path"]
     if not isinstance(try_to_load_from_cache(hub_id, "model_index.json"), str):
         needed = "configuration and tokenizers" if whole else "configuration, tokenizers, text encoders and VAE"
-        files = '"*.json" "*.txt" "*.model"' + ("" if whole else ' "text_encoder*" "vae/*"')
         raise UsageError(
             f'model.path: "{file}" is a "{kind}" checkpoint and needs the {needed} of {hub_id}, which are not cached; '
-            f"run: hf download {hub_id} --include {files}, or set model.config to a pipeline folder that has them."
+            f"run: {_download(hub_id, whole)}, or set model.config to a pipeline folder that has them."
         )
     return hub_id
+
+
+def _download(hub_id: str, whole: bool) -> str:
+    """The command that caches what a checkpoint file needs beside it."""
+    weights = "" if whole else ' "text_encoder*" "vae/*"'
+    return f'hf download {hub_id} --include "*.json" "*.txt" "*.model"{weights}'
 
 
 def _first_line(error: Exception) -> str:
