@@ -6,7 +6,12 @@ from safetensors.torch import save_file
 from treegrpo import lora_file
 from treegrpo.errors import UsageError
 
-STATE = {"transformer.a.lora_A.weight": torch.randn(2, 8), "transformer.a.lora_B.weight": torch.randn(8, 2)}
+STATE = {
+    "transformer.a.lora_A.weight": torch.randn(2, 8),
+    "transformer.a.lora_B.weight": torch.randn(8, 2),
+    "lora_unet_b.lora_down.weight": torch.randn(2, 8),
+    "lora_unet_b.lora_up.weight": torch.randn(8, 2),
+}
 
 
 def test_round_trip_keeps_weights_and_facts(tmp_path):
@@ -22,8 +27,19 @@ def test_scale_is_folded_into_the_up_weights(tmp_path):
     file = tmp_path / "lora.safetensors"
     lora_file.write(file, STATE, rank=2, alpha=4.0)
     with safe_open(file, framework="pt") as stored:
-        assert torch.equal(stored.get_tensor("transformer.a.lora_A.weight"), STATE["transformer.a.lora_A.weight"])
-        assert torch.equal(stored.get_tensor("transformer.a.lora_B.weight"), 2 * STATE["transformer.a.lora_B.weight"])
+        for name, weight in STATE.items():
+            scale = 2 if "lora_B" in name or "lora_up" in name else 1
+            assert torch.equal(stored.get_tensor(name), scale * weight)
+
+
+def test_a_state_with_its_own_alphas_is_written_as_it_is(tmp_path):
+    file = tmp_path / "lora.safetensors"
+    state = {**STATE, "lora_unet_b.alpha": torch.tensor(4.0)}
+    lora_file.write(file, state, rank=2, alpha=4.0)
+    with safe_open(file, framework="pt") as stored:
+        assert {name: stored.get_tensor(name).tolist() for name in stored.keys()} == {
+            name: weight.tolist() for name, weight in state.items()
+        }
 
 
 def test_other_files_are_refused(tmp_path):

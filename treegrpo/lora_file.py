@@ -1,9 +1,9 @@
 """LoRA files: safetensors that stock ComfyUI and diffusers load.
 
-A state that carries its own alphas (the ComfyUI backend's) is written as it is. In one that does not (diffusers'),
-the scale alpha / rank is folded into the up weights (lora_B): readers take a file without alpha at scale 1, and
-diffusers' SD3 loader refuses files with alpha entries. rank, alpha and training facts stand in the metadata, under
-"treegrpo", and reading undoes the fold.
+The names are the backend's, and one that both programs read where there is any. A state that carries its own alphas
+(the ComfyUI backend's) is written as it is. In one that does not (diffusers'), the scale alpha / rank is folded into
+the up weights: both programs take a file without alpha at scale 1, and diffusers' SD3 loader refuses files with alpha
+entries. rank, alpha and training facts stand in the metadata, under "treegrpo", and reading undoes the fold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch import Tensor
 from .atomic import write_bytes
 from .errors import UsageError
 
-UP_ENDING = ".lora_B.weight"
+UP_ENDINGS = (".lora_B.weight", ".lora_up.weight")
+"""Of peft's names and of kohya's."""
 
 
 def write(path: Path, state: dict[str, Tensor], rank: int, alpha: float, facts: dict | None = None) -> None:
@@ -50,4 +51,4 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
 def _scaled(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
     if any(name.endswith(".alpha") for name in state):
         return state
-    return {name: weight * factor if name.endswith(UP_ENDING) else weight for name, weight in state.items()}
+    return {name: weight * factor if name.endswith(UP_ENDINGS) else weight for name, weight in state.items()}

@@ -1,4 +1,9 @@
-"""A tiny pipeline of every family, with random weights and the tokenizers of the bundled model."""
+"""A tiny pipeline of every family, with random weights and the tokenizers of the bundled model.
+
+The sizes are such that ComfyUI's classes can have them too: its norms have 32 groups, and it fixes the number of heads
+of Stable Diffusion 1, their width of 64 in 2 and XL, and the 256 numbers that tell XL each side of a picture. diffusers
+knows a checkpoint file of XL by the tenth layer of its second text encoder, and its two encoders by their widths.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ from diffusers import (
     FluxTransformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
@@ -33,33 +39,39 @@ from transformers import (
 
 from treegrpo.bundled import EMOJI_SD3
 
-FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "flux", "qwen_image")
-SIDE = 32
-"""Pixels. The autoencoders of SD and FLUX scale by 2 here, that of Qwen-Image by 8 as it always does."""
+FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "sd35", "flux", "qwen_image")
+SIDE = 16
+"""Pixels. The autoencoders of SD and FLUX scale by 2 here, those of SD3 and Qwen-Image by 8 as they always do."""
 
 
 def side(family: str) -> int:
     """The side in pixels of the pictures that a family's tiny model draws."""
-    return 64 if family == "qwen_image" else SIDE
+    return {"sd3": 32, "sd35": 32, "qwen_image": 64}.get(family, SIDE)
 
 
 def tiny_pipeline(family: str) -> DiffusionPipeline:
     """The same pipeline at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        pipeline = {"sd15": _sd, "sd2_v": _sd_v, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux, "qwen_image": _qwen}[
-            family
-        ]()
+        pipeline = {
+            "sd15": _sd,
+            "sd2_v": _sd_v,
+            "sdxl": _sdxl,
+            "sd3": _sd3,
+            "sd35": _sd35,
+            "flux": _flux,
+            "qwen_image": _qwen,
+        }[family]()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def _sd(**scheduler: object) -> DiffusionPipeline:
+def _sd(unet: UNet2DConditionModel | None = None, **scheduler: object) -> DiffusionPipeline:
     return StableDiffusionPipeline(
         vae=_vae(4, 0.18215),
         text_encoder=_clip(32).eval(),
         tokenizer=_clip_tokenizer(),
-        unet=_unet(cross_attention_dim=32),
+        unet=unet or _unet(heads=8, cross_attention_dim=32),
         scheduler=EulerDiscreteScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, **scheduler
         ),
@@ -70,21 +82,24 @@ def _sd(**scheduler: object) -> DiffusionPipeline:
 
 
 def _sd_v() -> DiffusionPipeline:
-    return _sd(prediction_type="v_prediction", timestep_spacing="trailing")
+    unet = _unet(heads=1, cross_attention_dim=32, use_linear_projection=True)
+    return _sd(unet, prediction_type="v_prediction", timestep_spacing="trailing")
 
 
 def _sdxl() -> DiffusionPipeline:
     return StableDiffusionXLPipeline(
         vae=_vae(4, 0.13025),
         text_encoder=_clip(32).eval(),
-        text_encoder_2=_clip(32, projected=True).eval(),
+        text_encoder_2=_clip(64, layers=10, projected=True).eval(),
         tokenizer=_clip_tokenizer(),
         tokenizer_2=_clip_tokenizer(),
         unet=_unet(
-            cross_attention_dim=64,
+            heads=1,
+            cross_attention_dim=32 + 64,
+            use_linear_projection=True,
             addition_embed_type="text_time",
-            addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + 32,
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=6 * 256 + 64,
         ),
         scheduler=EulerDiscreteScheduler(
             beta_start=0.00085,
@@ -99,6 +114,14 @@ def _sdxl() -> DiffusionPipeline:
 
 def _sd3() -> DiffusionPipeline:
     return StableDiffusion3Pipeline.from_pretrained(EMOJI_SD3)
+
+
+def _sd35() -> DiffusionPipeline:
+    """The medium model of 3.5 has a second attention in its first blocks."""
+    pipeline = _sd3()
+    config = pipeline.transformer.config
+    pipeline.transformer = SD3Transformer2DModel.from_config(config, dual_attention_layers=[0])
+    return pipeline
 
 
 def _flux() -> DiffusionPipeline:
@@ -164,17 +187,16 @@ def _qwen() -> DiffusionPipeline:
     )
 
 
-def _unet(**config: object) -> UNet2DConditionModel:
+def _unet(heads: int, **config: object) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        block_out_channels=(8, 16),
+        block_out_channels=(32, 64),
         layers_per_block=1,
         sample_size=SIDE // 2,
         in_channels=4,
         out_channels=4,
-        norm_num_groups=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=4,
+        attention_head_dim=heads,  # diffusers' name for the number of heads here
         **config,
     )
 
@@ -191,13 +213,13 @@ def _vae(channels: int, scaling_factor: float, shift_factor: float | None = None
     ).eval()
 
 
-def _clip(width: int, projected: bool = False) -> torch.nn.Module:
+def _clip(width: int, layers: int = 3, projected: bool = False) -> torch.nn.Module:
     tokenizer = _clip_tokenizer()
     config = CLIPTextConfig(
         hidden_size=width,
         intermediate_size=37,
         num_attention_heads=4,
-        num_hidden_layers=3,
+        num_hidden_layers=layers,
         vocab_size=len(tokenizer),
         projection_dim=width,
         max_position_embeddings=tokenizer.model_max_length,

@@ -1,11 +1,13 @@
 """What every family must do, on tiny random networks of its own architecture."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
 
 from tests.backends.pipelines import FAMILIES, side, tiny_pipeline
-from tests.conftest import scramble
+from tests.conftest import scramble, small_config
 from treegrpo import lora_file
 from treegrpo.advantage import with_advantages
 from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings
@@ -13,7 +15,10 @@ from treegrpo.errors import UsageError
 from treegrpo.grow import BatchSizes, grow
 from treegrpo.plan import preset
 from treegrpo.process import Kernel, Path
+from treegrpo.rewards.colour import Brightness
+from treegrpo.run_folder import RunFolder
 from treegrpo.sample import decode, sample
+from treegrpo.trainer import train
 from treegrpo.update import UpdateSettings, update
 
 PROMPTS = ["bear", "a frog in the rain"]
@@ -28,7 +33,7 @@ GUIDANCES = [1.0, 2.5]
 def open_tiny(family, guidance=1.0, **settings):
     """A policy on a tiny pipeline, with an adapter of rank 2."""
     pixels = side(family)
-    lora = LoraSettings(rank=2, alpha=2.0, targets=settings.pop("targets", "attention"))
+    lora = LoraSettings(2, settings.pop("alpha", 2.0), settings.pop("targets", "attention"))
     return DiffusersPolicy(
         tiny_pipeline(family),
         lora,
@@ -128,10 +133,10 @@ def test_lora_gradient_equals_finite_differences(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_diffusers_draws_the_same_pictures_from_the_lora_file(family, tmp_path):
-    policy = open_tiny(family)
-    scramble(policy, scale=0.5)
+    policy = open_tiny(family, alpha=4.0, targets="attention+mlp")
+    scramble(policy, scale=0.3)
     file = tmp_path / "lora.safetensors"
-    lora_file.write(file, policy.adapter_state(), rank=2, alpha=2.0)
+    lora_file.write(file, policy.adapter_state(), rank=2, alpha=4.0)
     ours = decode(policy, sample(policy, PROMPTS, STEPS, torch.Generator().manual_seed(0), SIZES), SIZES)
     noise = policy.initial_noise(2, float(policy.sigmas(STEPS)[0]), torch.Generator().manual_seed(0))
     pipeline = tiny_pipeline(family)
@@ -179,3 +184,22 @@ def test_a_distilled_model_runs_once_per_picture():
     with torch.no_grad():
         policy.denoise(x, 0.9, PROMPTS)
     assert rows == [2]
+
+
+def train_for(family, folder, iterations, resume=False):
+    """So many iterations of a run of four, on a tiny pipeline; returns what they leave behind."""
+    policy = open_tiny(family)
+    config = small_config(folder.parent)
+    with RunFolder(folder, resume) as run:
+        reports = list(islice(train(policy, [(Brightness(), 1.0)], config, run, PROMPTS), iterations))
+        assert len(reports) == iterations
+        assert all(report.spread["brightness"] > 0 and report.grad_norm[0] > 0 for report in reports)
+        return run.lora_file.read_bytes(), run.state_file.read_bytes()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_resumed_run_ends_with_the_same_weights(family, tmp_path):
+    unbroken = train_for(family, tmp_path / "unbroken", 4)
+    stopped = train_for(family, tmp_path / "broken", 2)
+    assert stopped != unbroken
+    assert train_for(family, tmp_path / "broken", 2, resume=True) == unbroken

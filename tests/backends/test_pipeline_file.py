@@ -27,6 +27,25 @@ def test_a_file_without_cached_configuration_says_which_and_how(tmp_path):
         load_pipeline(str(file), "float32")
 
 
+def test_a_file_of_the_denoiser_alone_needs_the_weights_of_the_rest_too(tmp_path):
+    file = tmp_path / "mine.safetensors"
+    save_file({"txt_norm.weight": torch.zeros(1)}, file)
+    with pytest.raises(UsageError, match=r'"qwen-image" .* hf download Qwen/Qwen-Image .* "text_encoder\*" "vae/\*"'):
+        load_pipeline(str(file), "float32")
+    save_file({"double_blocks.0.img_attn.norm.key_norm.scale": torch.zeros(1)}, file)
+    with pytest.raises(
+        UsageError, match=r'"flux-schnell" .* text encoders and VAE of black-forest-labs/FLUX.1-schnell'
+    ):
+        load_pipeline(str(file), "float32")
+
+
+def test_weights_that_only_comfyui_reads_are_refused(tmp_path):
+    file = tmp_path / "mine.safetensors"
+    save_file({"txt_norm.weight": torch.zeros(1), "img_in.weight_scale": torch.ones(1)}, file)
+    with pytest.raises(UsageError, match="quantised in a way that only ComfyUI reads"):
+        load_pipeline(str(file), "float32")
+
+
 def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path):
     file = tmp_path / "broken.safetensors"
     file.write_bytes(b"not a safetensors file")
@@ -39,5 +58,8 @@ def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path):
 def test_a_checkpoint_of_an_unknown_family_lists_the_known(tmp_path):
     file = tmp_path / "upscale.safetensors"
     save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(320, 9, 3, 3)}, file)
-    with pytest.raises(UsageError, match=r"looks like .*; known are v1, v2, xl_base"):
+    with pytest.raises(UsageError, match=r'looks like "inpainting", .*; known are v1, v2, xl_base'):
+        load_pipeline(str(file), "float32")
+    save_file({"something.else": torch.zeros(1)}, file)
+    with pytest.raises(UsageError, match='looks like "unknown"'):
         load_pipeline(str(file), "float32")

@@ -231,15 +231,15 @@ class DiffusersPolicy:
             self.network.enable_adapters()
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """See Policy.adapter_state; the names are diffusers', such as transformer.<module>.lora_A.weight."""
+        """See Policy.adapter_state; the names are those that diffusers and ComfyUI both read."""
         state = get_peft_model_state_dict(self.network)
-        return {f"{self.family.NETWORK}.{name}": weight.detach().cpu().clone() for name, weight in state.items()}
+        return {self.family.file_name(name): weight.detach().cpu().clone() for name, weight in state.items()}
 
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:
         """See Policy.load_adapter_state."""
         check_fits(state, self.adapter_state())
-        prefix = f"{self.family.NETWORK}."
-        set_peft_model_state_dict(self.network, {name.removeprefix(prefix): weight for name, weight in state.items()})
+        own = get_peft_model_state_dict(self.network)
+        set_peft_model_state_dict(self.network, {name: state[self.family.file_name(name)] for name in own})
 
 
 def load(

@@ -1,7 +1,13 @@
-"""Opening diffusers pipelines: from a folder, a hub id, or one checkpoint file as artists have them."""
+"""Opening diffusers pipelines: from a folder, a hub id, or one checkpoint file as artists have them.
+
+Such a file holds everything (Stable Diffusion 1, 2 and XL), lacks text encoders (3, 3.5) or is the denoiser alone
+(FLUX.1, Qwen-Image). What it lacks is taken from the pipeline that gives its configuration; so are all text encoders
+where it lacks the largest.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import diffusers
@@ -9,10 +15,12 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.loaders.single_file_utils import (
     DIFFUSERS_DEFAULT_PIPELINE_PATHS,
+    SingleFileComponentError,
     infer_diffusers_model_type,
     load_single_file_checkpoint,
 )
 from huggingface_hub import try_to_load_from_cache
+from torch import Tensor
 
 from ..errors import UsageError
 
@@ -25,14 +33,20 @@ CHECKPOINT_KINDS = {
     "sd35_large": "StableDiffusion3Pipeline",
     "flux-dev": "FluxPipeline",
     "flux-schnell": "FluxPipeline",
+    "qwen-image": "QwenImagePipeline",
 }
-"""diffusers' names of checkpoint layouts -> the pipeline that they become."""
+"""diffusers' names of checkpoint layouts, and one that it has no name for -> the pipeline that they become."""
+VAE = ("first_stage_model.", "vae.")
+TEXT_ENCODERS = ("cond_stage_model.", "conditioner.", "text_encoders.t5xxl.")
+QUANTISED = (".scale_weight", ".weight_scale", ".comfy_quant", "scaled_fp8")
+"""How names end that ComfyUI's quantised files have beside the weights."""
 
 
 def load_pipeline(path: str, dtype: str, config: str | None = None) -> DiffusionPipeline:
     """The pipeline in a folder, in a .safetensors file, or under a hub id (which downloads it).
 
-    config: for a file, the pipeline folder that has its configuration and tokenizers; the Hugging Face cache if None.
+    config: for a file, the pipeline folder that has its configuration, its tokenizers and the weights that it lacks;
+    the Hugging Face cache if None.
     Raises UsageError when there is no pipeline.
     """
     if Path(path).suffix == ".safetensors":
@@ -49,35 +63,78 @@ def load_pipeline(path: str, dtype: str, config: str | None = None) -> Diffusion
 
 def _from_file(file: Path, dtype: torch.dtype, config: str | None) -> DiffusionPipeline:
     """The pipeline in a checkpoint file; nothing is downloaded for it."""
+    kind, has_vae, whole = _recognise(file)
+    source = config or _cached_config(file, kind, whole)
+    options = {"local_files_only": True, "dtype": dtype}
+    try:
+        if whole:
+            return getattr(diffusers, CHECKPOINT_KINDS[kind]).from_single_file(str(file), config=source, **options)
+        index = DiffusionPipeline.load_config(source, local_files_only=True)
+        parts = {}
+        for part in ["unet" if "unet" in index else "transformer"] + ["vae"] * has_vae:
+            component = getattr(diffusers, index[part][1])
+            parts[part] = component.from_single_file(str(file), config=source, subfolder=part, **options)
+        return DiffusionPipeline.from_pretrained(source, **parts, **options)
+    except (OSError, ValueError, RuntimeError, SingleFileComponentError) as error:
+        remedy = "" if config else f"; run: {_download(source, whole)}"
+        raise UsageError(
+            f'model.path: "{file}" could not be loaded with the rest of the pipeline in "{source}", which must have '
+            f"what the file lacks ({_first_line(error)}){remedy}."
+        ) from error
+
+
+def _recognise(file: Path) -> tuple[str, bool, bool]:
+    """(kind, whether it has a VAE, whether it has all weights) of a checkpoint file.
+
+    Raises UsageError for what cannot become a pipeline.
+    """
     if not file.is_file():
         raise UsageError(f'model.path: there is no file "{file}".')
     try:
-        kind = infer_diffusers_model_type(load_single_file_checkpoint(str(file)))
+        checkpoint = load_single_file_checkpoint(str(file))
+        kind = _kind(checkpoint)
     except (OSError, ValueError) as error:
         raise UsageError(f'model.path: "{file}" cannot be read as a checkpoint ({_first_line(error)}).') from error
     if kind not in CHECKPOINT_KINDS:
         known = ", ".join(CHECKPOINT_KINDS)
         raise UsageError(f'model.path: "{file}" looks like "{kind}", which is not supported; known are {known}.')
-    source = config or _cached_config(file, kind)
-    pipeline = getattr(diffusers, CHECKPOINT_KINDS[kind])
-    try:
-        return pipeline.from_single_file(str(file), config=source, local_files_only=True, torch_dtype=dtype)
-    except (OSError, ValueError, RuntimeError) as error:
+    if any(name.endswith(QUANTISED) for name in checkpoint):
         raise UsageError(
-            f'model.path: "{file}" could not be loaded with the configuration of "{source}" ({_first_line(error)}).'
-        ) from error
+            f'model.path: the weights in "{file}" are quantised in a way that only ComfyUI reads; choose a file in '
+            "bfloat16 or float16, or train it in ComfyUI."
+        )
+    has_vae, has_text_encoders = (any(name.startswith(part) for name in checkpoint) for part in (VAE, TEXT_ENCODERS))
+    return kind, has_vae, has_vae and has_text_encoders
 
 
-def _cached_config(file: Path, kind: str) -> str:
-    """The hub id whose cached configuration fits a kind of checkpoint. Raises UsageError when it is not cached."""
-    hub_id = DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
+def _kind(checkpoint: Mapping[str, Tensor]) -> str:
+    """The name of a checkpoint's layout. diffusers knows none of Qwen-Image, and calls "v1" what it does not know."""
+    if "txt_norm.weight" in checkpoint:
+        return "qwen-image"
+    kind = infer_diffusers_model_type(checkpoint)
+    return "unknown" if kind == "v1" and "model.diffusion_model.input_blocks.0.0.weight" not in checkpoint else kind
+
+
+def _cached_config(file: Path, kind: str, whole: bool) -> str:
+    """The hub id whose cached pipeline fits a kind of checkpoint. Raises UsageError when it is not cached.
+
+    whole: the file has all weights, so that configuration and tokenizers suffice.
+    """
+    known = {**DIFFUSERS_DEFAULT_PIPELINE_PATHS, "qwen-image": {"pretrained_model_name_or_path": "Qwen/Qwen-Image"}}
+    hub_id = known[kind]["pretrained_model_name_or_path"]
     if not isinstance(try_to_load_from_cache(hub_id, "model_index.json"), str):
+        needed = "configuration and tokenizers" if whole else "configuration, tokenizers, text encoders and VAE"
         raise UsageError(
-            f'model.path: "{file}" is a "{kind}" checkpoint and needs the configuration and tokenizers of {hub_id}, '
-            f'which are not cached; run: hf download {hub_id} --include "*.json" "*.txt" "*.model", or set '
-            "model.config to a pipeline folder that has them."
+            f'model.path: "{file}" is a "{kind}" checkpoint and needs the {needed} of {hub_id}, which are not cached; '
+            f"run: {_download(hub_id, whole)}, or set model.config to a pipeline folder that has them."
         )
     return hub_id
+
+
+def _download(hub_id: str, whole: bool) -> str:
+    """The command that caches what a checkpoint file needs beside it."""
+    weights = "" if whole else ' "text_encoder*" "vae/*"'
+    return f'hf download {hub_id} --include "*.json" "*.txt" "*.model"{weights}'
 
 
 def _first_line(error: Exception) -> str:

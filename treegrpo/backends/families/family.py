@@ -18,7 +18,7 @@ class Family(Protocol):
 
     PATH: Path
     NETWORK: str
-    """The pipeline's component that is trained; LoRA files start their names with it, as diffusers' loaders expect."""
+    """The pipeline's component that is trained."""
     TARGETS: dict[str, list[str]]
     """Names of adapter target presets -> endings of module names inside the denoiser."""
     DISTILLED: bool
@@ -52,4 +52,8 @@ class Family(Protocol):
 
     def decode(self, pipeline: Any, latents: Tensor) -> Tensor:
         """Images float32 [N, H, W, 3] in 0..1 on the CPU."""
+        ...
+
+    def file_name(self, weight: str) -> str:
+        """The name in LoRA files, which diffusers and ComfyUI both read, of what peft calls <module>.lora_A.weight."""
         ...

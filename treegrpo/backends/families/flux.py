@@ -14,6 +14,7 @@ from .flow import PATCH, flow_sigmas
 from .guidance import guide as guide
 from .patches import from_patches, patched_shape, to_patches
 from .sd3 import decode as decode
+from .sd3 import file_name as file_name
 from .sd3 import native_size as native_size
 
 PATH = Path.FLOW

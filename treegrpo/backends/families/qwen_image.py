@@ -14,6 +14,7 @@ from .family import Conditioning
 from .flow import PATCH, flow_sigmas
 from .patches import from_patches, patched_shape, to_patches
 from .pixels import to_images
+from .sd3 import file_name as file_name
 from .sd3 import native_size as native_size
 
 PATH = Path.FLOW

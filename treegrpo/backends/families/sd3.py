@@ -19,11 +19,13 @@ NETWORK = "transformer"
 DISTILLED = False
 BLOCKS = ("JointTransformerBlock",)
 _ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
+_SECOND_ATTENTION = ["attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"]
+"""In the first blocks of 3.5 medium only."""
 _CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
 _MLP = ["ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"]
 TARGETS = {
-    "attention": _ATTENTION + _CONTEXT_ATTENTION,
-    "attention+mlp": _ATTENTION + _CONTEXT_ATTENTION + _MLP,
+    "attention": _ATTENTION + _SECOND_ATTENTION + _CONTEXT_ATTENTION,
+    "attention+mlp": _ATTENTION + _SECOND_ATTENTION + _CONTEXT_ATTENTION + _MLP,
 }
 
 
@@ -82,3 +84,8 @@ def decode(pipeline: StableDiffusion3Pipeline, latents: Tensor) -> Tensor:
     vae = pipeline.vae
     raw = latents / vae.config.scaling_factor + vae.config.shift_factor
     return to_images(vae.decode(raw.to(vae.dtype), return_dict=False)[0])
+
+
+def file_name(weight: str) -> str:
+    """diffusers' own name; ComfyUI knows it and adds each of q, k and v to its part of the fused weight."""
+    return f"transformer.{weight}"

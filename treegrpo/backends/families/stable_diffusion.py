@@ -14,6 +14,7 @@ from .guidance import guide as guide
 from .unet import BLOCKS as BLOCKS
 from .unet import TARGETS as TARGETS
 from .unet import decode as decode
+from .unet import file_name as file_name
 from .unet import latent_shape as latent_shape
 from .unet import native_size as native_size
 from .unet import sigmas as sigmas

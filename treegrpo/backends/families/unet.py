@@ -16,6 +16,8 @@ from .pixels import to_images
 BLOCKS = ("BasicTransformerBlock", "ResnetBlock2D")
 _ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 TARGETS = {"attention": _ATTENTION, "attention+mlp": [*_ATTENTION, "ff.net.0.proj", "ff.net.2"]}
+KOHYA = {"A.weight": "lora_down.weight", "B.weight": "lora_up.weight"}
+"""What peft calls the two factors of a LoRA, after its "lora_" -> their names in the files of kohya's trainer."""
 
 
 def sigmas(pipeline: Any, steps: int, latent_shape: tuple[int, ...]) -> Tensor:
@@ -72,3 +74,9 @@ def decode(pipeline: Any, latents: Tensor) -> Tensor:
     if mean is not None and std is not None:
         raw = raw * raw.new_tensor(std).view(1, -1, 1, 1) + raw.new_tensor(mean).view(1, -1, 1, 1)
     return to_images(vae.decode(raw.to(vae.dtype), return_dict=False)[0])
+
+
+def file_name(weight: str) -> str:
+    """kohya's name, lora_unet_<module with _>.lora_down.weight: of diffusers' own ComfyUI would drop the attention."""
+    module, part = weight.split(".lora_")
+    return f"lora_unet_{module.replace('.', '_')}.{KOHYA[part]}"

@@ -1,0 +1,129 @@
+"""The tiny networks of tests/backends/pipelines.py with the same weights in ComfyUI's own classes.
+
+ComfyUI knows a model by its sizes, and most of these are too small for that; so they are told to it here. All else is
+its own: the classes, the tables by which it reads diffusers' weights, and those by which it reads LoRAs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as management
+import comfy.supported_models as supported
+import torch
+from comfy.model_detection import convert_diffusers_mmdit, model_config_from_unet
+from comfy.model_patcher import ModelPatcher
+from comfy.supported_models_base import BASE
+from comfy.utils import unet_to_diffusers
+from torch import Tensor, nn
+
+from tests.comfyui.checkpoints import as_v_prediction
+
+Conditioning = tuple[Tensor, ...]
+
+
+def native(family: str, network: nn.Module) -> ModelPatcher:
+    """The MODEL of a family's diffusers network, which stays as it is (ComfyUI converts some weights in place)."""
+    settings, weights = {
+        "sd15": _unet,
+        "sd2_v": _unet,
+        "sdxl": _unet,
+        "sd3": _sd3,
+        "sd35": _sd3,
+        "flux": _flux,
+        "qwen_image": _qwen_image,
+    }[family](family, network.config, {name: weight.clone() for name, weight in network.state_dict().items()})
+    settings.set_inference_dtype(torch.float32, None)
+    model = settings.get_model(weights)
+    missing, unexpected = model.diffusion_model.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert set(missing) <= {"__index_timestep_zero__"}
+    patcher = ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+    return as_v_prediction(patcher) if family == "sd2_v" else patcher
+
+
+@torch.no_grad()
+def predict(family: str, model: ModelPatcher, x: Tensor, sigma: float, given: Conditioning, guidance: float) -> Tensor:
+    """x0 for the conditioning of treegrpo's family of the same name, as ComfyUI computes it with all patches."""
+    management.load_models_gpu([model])
+    sigmas = torch.full((len(x),), sigma)
+    if family == "qwen_image":
+        words, mask = given
+        more = {"attention_mask": mask.long()}
+        return model.model.apply_model(x.unsqueeze(2), sigmas, c_crossattn=words, **more).squeeze(2)
+    words, *pooled = given
+    more = {"y": pooled[0]} if pooled else {}
+    if family == "sdxl":
+        side = 2 * x.shape[-1]  # the tiny autoencoder scales by 2
+        more["y"] = model.model.encode_adm(pooled_output=pooled[0], width=side, height=side)
+    if family == "flux":
+        more["guidance"] = torch.full((len(x),), guidance)
+    return model.model.apply_model(x, sigmas, c_crossattn=words, **more)
+
+
+def _unet(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    settings = {"sd15": supported.SD15, "sd2_v": supported.SD20, "sdxl": supported.SDXL}[family](
+        {
+            "image_size": 32,
+            "in_channels": config.in_channels,
+            "out_channels": config.out_channels,
+            "model_channels": config.block_out_channels[0],
+            "num_res_blocks": [1, 1],
+            "channel_mult": [1, 2],
+            "transformer_depth": [0, 1],
+            "transformer_depth_output": [0, 0, 1, 1],
+            "transformer_depth_middle": 1,
+            "use_spatial_transformer": True,
+            "use_linear_in_transformer": config.use_linear_projection,
+            "context_dim": config.cross_attention_dim,
+            "adm_in_channels": config.projection_class_embeddings_input_dim,
+            "num_classes": "sequential" if config.addition_embed_type else None,
+            "legacy": False,
+        }
+    )
+    names = unet_to_diffusers(settings.unet_config)
+    return settings, {names[name]: weight for name, weight in weights.items()}
+
+
+def _sd3(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    weights = convert_diffusers_mmdit(weights)
+    return model_config_from_unet(weights, ""), weights
+
+
+def _flux(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    channels = config.in_channels // 4
+    settings = supported.Flux(
+        {
+            "image_model": "flux",
+            "in_channels": channels,
+            "out_channels": channels,
+            "vec_in_dim": config.pooled_projection_dim,
+            "context_in_dim": config.joint_attention_dim,
+            "hidden_size": config.attention_head_dim * config.num_attention_heads,
+            "mlp_ratio": 4.0,
+            "num_heads": config.num_attention_heads,
+            "depth": config.num_layers,
+            "depth_single_blocks": config.num_single_layers,
+            "axes_dim": list(config.axes_dims_rope),
+            "theta": 10000,
+            "patch_size": 2,
+            "qkv_bias": True,
+            "guidance_embed": config.guidance_embeds,
+            "txt_ids_dims": [],
+        }
+    )
+    return settings, convert_diffusers_mmdit(weights)
+
+
+def _qwen_image(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    sizes = (
+        "patch_size",
+        "in_channels",
+        "out_channels",
+        "num_layers",
+        "attention_head_dim",
+        "num_attention_heads",
+        "joint_attention_dim",
+        "axes_dims_rope",
+    )
+    return supported.QwenImage({"image_model": "qwen_image", **{name: config[name] for name in sizes}}), weights

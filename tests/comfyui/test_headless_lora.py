@@ -1,0 +1,67 @@
+"""LoRAs trained with diffusers, in ComfyUI's stock loaders: they change the prediction as they did in training."""
+
+from __future__ import annotations
+
+import folder_paths
+import pytest
+import torch
+
+from nodes import LoraLoaderModelOnly
+from tests.backends.pipelines import FAMILIES, tiny_pipeline
+from tests.backends.test_families import PROMPTS, open_tiny
+from tests.comfyui.native import native, predict
+from tests.conftest import scramble
+from treegrpo import lora_file
+from treegrpo.process import Path
+
+GUIDANCE = 3.5
+"""Only FLUX reads it, as an input of its network."""
+STEP = 400
+"""Of the training of U-Nets: ComfyUI rounds sigmas to whole steps for them, diffusers does not."""
+FILE = "trained_with_diffusers.safetensors"
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
+
+
+def sigma_of(policy) -> float:
+    """A noise level that both know exactly."""
+    if policy.path is Path.FLOW:
+        return 0.7
+    kept = float(policy.pipeline.scheduler.alphas_cumprod[STEP])
+    return ((1 - kept) / kept) ** 0.5
+
+
+@torch.no_grad()
+def predictions(policy, x, sigma, given) -> tuple[torch.Tensor, torch.Tensor]:
+    """What diffusers predicts without the adapter, and with it."""
+    with policy.reference():
+        base = policy.family.predict(policy.pipeline, x, sigma, given, GUIDANCE)
+    return base, policy.family.predict(policy.pipeline, x, sigma, given, GUIDANCE)
+
+
+@pytest.mark.parametrize("targets", ["attention", "attention+mlp"])
+def test_the_stock_loader_changes_the_prediction_as_training_did(family, targets, tmp_path, monkeypatch, caplog):
+    policy = open_tiny(family, GUIDANCE, alpha=4.0, targets=targets)
+    model = native(family, getattr(tiny_pipeline(family), policy.family.NETWORK))
+    sigma = sigma_of(policy)
+    x = policy.initial_noise(2, sigma, torch.Generator().manual_seed(0))
+    given = policy.embed(PROMPTS)
+    scramble(policy, scale=0.3)
+    base, trained = predictions(policy, x, sigma, given)
+    largest = float((x - base).abs().max())
+    # Both compute in float32, in another order.
+    torch.testing.assert_close(predict(family, model, x, sigma, given, GUIDANCE), base, rtol=0, atol=1e-5 * largest)
+
+    lora_file.write(tmp_path / FILE, policy.adapter_state(), rank=2, alpha=4.0)
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".safetensors"}))
+    [patched] = LoraLoaderModelOnly().load_lora_model_only(model, FILE, 1.0)
+    assert "not loaded" not in caplog.text.lower()
+    assert sum(map(len, patched.patches.values())) == len(policy.adapter_state()) / 2
+    change = predict(family, patched, x, sigma, given, GUIDANCE) - base
+    assert float((trained - base).abs().max()) > 0.2 * largest
+    # The factors' product is added to the weight there, to the output here; U-Nets, whose norms see 16 values here,
+    # magnify how that rounds. The change itself is a thousand times as large.
+    torch.testing.assert_close(change, trained - base, rtol=0, atol=2e-4 * largest)
