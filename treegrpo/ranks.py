@@ -140,7 +140,7 @@ def joined() -> Iterator[Ranks]:
     before = signal.signal(signal.SIGTERM, end)
     try:
         with ranks._talking():
-            torch.distributed.init_process_group("gloo", timeout=PATIENCE)
+            _meet(ranks)
         yield ranks
     except Exception as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher may be quicker than the sentence
@@ -150,6 +150,14 @@ def joined() -> Iterator[Ranks]:
     else:
         signal.signal(signal.SIGTERM, before)
         torch.distributed.destroy_process_group()
+
+
+def _meet(ranks: Ranks) -> None:
+    """Connect to the other ranks. torchrun's store still has the addresses of those that it has replaced, hence names
+    of its own for every restart."""
+    store, _, _ = next(torch.distributed.rendezvous("env://"))
+    own = torch.distributed.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    torch.distributed.init_process_group("gloo", store=own, rank=ranks.rank, world_size=ranks.size, timeout=PATIENCE)
 
 
 def _heard(kind: str, sentence: str) -> Exception:
