@@ -132,7 +132,7 @@ def joined() -> Iterator[Ranks]:
         return
     ranks = Ranks(int(os.environ["RANK"]), size)
     if torch.accelerator.is_available():
-        torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count())
+        torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", 0)) % torch.accelerator.device_count())
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         raise RunError(_gone(ranks.rank))
