@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from tests.conftest import open_policy, scramble
+from tests.on_ranks import on_ranks
 from treegrpo.config import Config, make_table
 from treegrpo.grow import BatchSizes
 from treegrpo.iteration import Stopwatch, iterate, make_optimizer
+from treegrpo.ranks import ALONE
 from treegrpo.rewards.registry import create
 
 PROMPTS = ["bear", "frog", "bell"]
@@ -65,3 +67,61 @@ def test_no_graph_outlives_the_iteration():
     outcome, *_ = run(True)
     assert all(x0.grad_fn is None for x0 in outcome.tree.denoised.values())
     assert all(state.grad_fn is None for state in outcome.tree.states.values())
+
+
+def step(ranks, weighting):
+    """(outcome, gradient of the first of two passes, adapter after both) of an iteration that the ranks share.
+
+    Pictures go through the network one by one: so their rounding is the same, whoever they share a batch with.
+    """
+    policy = open_policy()
+    scramble(policy)
+    config = make_table(
+        Config,
+        model={"path": "bundled"},
+        plan={"steps": 5, "branch": 2, "depth": 2},
+        rewards=[{"name": "jpeg_compressibility"}],
+        update={
+            "learning_rate": 1e-3,
+            "kl": 0.1,
+            "updates_per_rollout": 2,
+            "weighting": weighting,
+            "max_grad_norm": 1e9,
+        },
+        train={"prompts": PROMPTS, "prompts_per_iteration": 3},
+    )
+    optimizer = make_optimizer(policy, config.update.learning_rate)
+    gradients = []
+    optimizer.register_step_pre_hook(
+        lambda *_: gradients.append(torch.cat([weight.grad.flatten() for weight in policy.parameters()]))
+    )
+    rewards = [(create("jpeg_compressibility"), 1.0)]
+    outcome = iterate(
+        policy, optimizer, rewards, config, PROMPTS, 0, BatchSizes(1, 1, 1, 100), Stopwatch(), ranks=ranks
+    )
+    return outcome, gradients[0], policy.adapter_state()
+
+
+def steps(ranks):
+    return [step(ranks, weighting) for weighting in ("edges", "steps")]
+
+
+def test_ranks_with_uneven_shares_take_the_step_of_one_process():
+    for alone, *shared in zip(steps(ALONE), *on_ranks(steps), strict=True):
+        outcome, gradient, _ = alone
+        trees = [each.tree for each, *_ in shared]
+        assert [len(tree.prompts) for tree in trees] == [1, 2]
+        assert sum((tree.prompts for tree in trees), ()) == outcome.tree.prompts
+        for t, log_probs in outcome.tree.log_probs.items():
+            assert torch.equal(torch.cat([tree.log_probs[t] for tree in trees]), log_probs)
+        assert torch.equal(torch.cat([tree.leaves for tree in trees]), outcome.tree.leaves)
+        for other, other_gradient, other_state in shared:
+            assert torch.equal(other.rewards["jpeg_compressibility"], outcome.tree.rewards["jpeg_compressibility"])
+            # The same float32 numbers, added up in another order.
+            assert float((other_gradient - gradient).abs().max() / gradient.abs().max()) < 1e-6
+            assert other.statistics.ratio_error[0] == 0.0
+            for name in ("loss", "kl", "ratio_error", "clip_fraction", "grad_norm"):
+                expected = pytest.approx(getattr(outcome.statistics, name), rel=1e-4, abs=1e-6)
+                assert getattr(other.statistics, name) == expected, name
+            for name, weight in shared[0][2].items():
+                assert torch.equal(other_state[name], weight), "ranks have drifted apart"

@@ -28,7 +28,7 @@ def follow(policy, live, number=4):
     images = decode(policy, tree.leaves, SIZES)
     live.leaves(tree.leaves, images)
     tree = with_advantages(tree.with_rewards({"r": torch.arange(float(len(images)))}), {"r": 1.0})
-    outcome = Outcome(number, tree, images, None)
+    outcome = Outcome(number, tree, images, None, tree.rewards)
     live.end(outcome)
     return outcome
 

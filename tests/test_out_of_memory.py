@@ -1,15 +1,18 @@
 """A device that fills up, told by a policy that refuses large batches, and a real allocation that cannot be had."""
 
 import logging
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from tests.conftest import open_policy, small_config
+from tests.on_ranks import on_ranks
 from treegrpo.errors import RunError
 from treegrpo.grow import BatchSizes
 from treegrpo.headless import train_from_config
 from treegrpo.out_of_memory import halved, in_smaller_batches, is_out_of_memory
+from treegrpo.ranks import ALONE
 from treegrpo.rewards.registry import create
 from treegrpo.run_folder import RunFolder
 from treegrpo.trainer import train
@@ -18,7 +21,7 @@ REWARDS = [(create("jpeg_compressibility"), 1.0)]
 PROMPTS = ["bear", "frog", "bell"]
 
 
-def run(folder, sizes, limit=None, after=0):
+def run(folder, sizes, limit=None, after=0, ranks=ALONE):
     """(adapter after three iterations of two passes, reports); from call `after` on, more than `limit` rows fail."""
     policy = open_policy(rank=2)
     calls = 0
@@ -34,8 +37,8 @@ def run(folder, sizes, limit=None, after=0):
     policy.denoise = limited
     config = small_config(folder, iterations=3, trees_every=0)
     config = config.model_copy(update={"update": config.update.model_copy(update={"updates_per_rollout": 2})})
-    with RunFolder(folder / "run") as run_folder:
-        reports = list(train(policy, REWARDS, config, run_folder, PROMPTS, sizes=sizes))
+    with RunFolder(folder / "run") if ranks.first else nullcontext() as run_folder:
+        reports = list(train(policy, REWARDS, config, run_folder, PROMPTS, sizes=sizes, ranks=ranks))
     return policy.adapter_state(), reports
 
 
@@ -54,6 +57,29 @@ def test_a_run_that_was_halved_equals_one_that_started_so(tmp_path, caplog, afte
     assert sentences == [f"out of memory: this iteration starts again with {n} pictures at a time." for n in (4, 2)]
     for name, weight in expected.items():
         assert torch.equal(state[name], weight), name
+
+
+def run_where_one_is_full(ranks, folder, after):
+    """The first has room for all; the second has less than it thinks, and starts with smaller batches."""
+    sizes, limit = (BatchSizes(64, 64, 8), None) if ranks.first else (BatchSizes(32, 4, 8), 1)
+    return run(folder, sizes, limit, after, ranks)
+
+
+def test_a_rank_that_runs_out_of_memory_takes_all_with_it(tmp_path):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "halved").mkdir()
+    (state, reports), (others_state, others_reports) = on_ranks(run_where_one_is_full, tmp_path / "halved", 5)
+    expected, _ = on_ranks(run_small, tmp_path / "small")[0]
+    assert reports == others_reports
+    assert [report.iteration for report in reports] == [0, 1, 2]
+    assert [report.ratio_error[0] for report in reports] == [0.0] * 3
+    for name, weight in expected.items():
+        assert torch.equal(state[name], weight), name
+        assert torch.equal(others_state[name], weight), name
+
+
+def run_small(ranks, folder):
+    return run(folder, BatchSizes(1, 1, 1), ranks=ranks)
 
 
 def test_rows_that_never_fit_raise_the_error_of_the_device(tmp_path):

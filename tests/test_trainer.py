@@ -2,11 +2,13 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from tests.conftest import disk_that_takes, open_policy, small_config
+from tests.conftest import disk_that_takes, full_disk_at, open_policy, small_config
+from tests.on_ranks import on_ranks
 from treegrpo import lora_file
 from treegrpo.errors import RunError, UsageError
 from treegrpo.iteration import prompts_of
@@ -102,6 +104,73 @@ def test_full_disk_loses_nothing(finished, tmp_path):
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == saved
     run(config, tmp_path / "run", resume=True)
     assert lasting(tmp_path / "run") == lasting(path)
+
+
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory):
+    """(config, folder) of a run of three iterations that evaluates and keeps a tree in each."""
+    path = tmp_path_factory.mktemp("examined")
+    config = small_config(path, iterations=3, trees_every=1)
+    evaluation = config.evaluation.model_copy(update={"every": 1, "images_per_prompt": 2})
+    config = config.model_copy(update={"evaluation": evaluation})
+    run(config, path / "run", heldout_prompts=["bell"])
+    return config, path / "run"
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["samples/2.jpg", "trees/2.json", "trees/2.jpg", "metrics.jsonl", "lora.safetensors", "state.safetensors"],
+)
+def test_a_disk_that_is_full_at_any_file_says_so_and_loses_nothing(examined, tmp_path, file):
+    config, path = examined
+    full = tmp_path / "run"
+    with RunFolder(full) as folder:
+        reports = train(policy_for(config), [(JpegCompressibility(), 1.0)], config, folder, PROMPTS, ["bell"])
+        next(reports), next(reports)
+        saved = folder.state_file.read_bytes()
+        with full_disk_at(full / file), pytest.raises(RunError) as caught:
+            next(reports)
+        sentence = str(caught.value)
+        assert f'"{full / file}" could not be written (No space left on device); free some space' in sentence
+        assert sentence.endswith("then continue the run.")
+        assert folder.state_file.read_bytes() == saved
+    run(config, full, resume=True, heldout_prompts=["bell"])
+    assert lasting(full) == lasting(path)
+    for name in ("samples/2.jpg", "trees/2.json", "trees/2.jpg", "best.safetensors"):
+        assert (full / name).read_bytes() == (path / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("file", ["config.json", "metrics.jsonl"])
+def test_a_disk_that_is_full_when_a_run_goes_on_loses_nothing(examined, tmp_path, file):
+    config, path = examined
+    run(config, tmp_path / "run", stop_after=2, heldout_prompts=["bell"])
+    (tmp_path / "run" / ".metrics.jsonl.partial").symlink_to("/dev/full") if file == "metrics.jsonl" else None
+    blocked = full_disk_at(tmp_path / "run" / file) if file == "config.json" else nullcontext()
+    with blocked, pytest.raises(RunError, match=rf"{file}. could not be written \(No space left on device\)"):
+        run(config, tmp_path / "run", resume=True, heldout_prompts=["bell"])
+    run(config, tmp_path / "run", resume=True, heldout_prompts=["bell"])
+    assert lasting(tmp_path / "run") == lasting(path)
+
+
+def run_on_full_disk(ranks, config, path):
+    """What is said when the first rank cannot write its state."""
+    with RunFolder(path) if ranks.first else nullcontext() as folder:
+        reports = train(policy_for(config), [(JpegCompressibility(), 1.0)], config, folder, PROMPTS, ranks=ranks)
+        next(reports)
+        with full_disk_at(path / "state.safetensors") if ranks.first else nullcontext():
+            try:
+                next(reports)
+            except RunError as error:
+                return str(error)
+
+
+def test_a_full_disk_ends_all_ranks(finished, tmp_path):
+    config, _ = finished
+    ours, theirs = on_ranks(run_on_full_disk, config, tmp_path / "run")
+    assert ours == theirs
+    assert "state.safetensors" in ours
+    assert "No space left on device" in ours
+    assert len(run(config, tmp_path / "run", resume=True)) == config.train.iterations - 1
 
 
 def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp_path):

@@ -13,6 +13,7 @@ from treegrpo.plan import TreePlan, at_steps
 from treegrpo.process import Kernel
 from treegrpo.update import UpdateSettings, update
 
+from .on_ranks import on_ranks
 from .toy import BATCH, ToyPolicy, coordinate, scores
 
 PLAN = TreePlan((1, 3, 1, 2, 1, 1), (False, True, False, True, True, False))
@@ -196,6 +197,25 @@ def test_advantages_that_are_not_finite_skip_the_step(bad):
     assert torch.equal(policy.theta, before)
     assert policy.theta.grad is None  # the part of the gradient that was finite is gone
     assert not optimizer.state  # nor did the optimiser see it
+
+
+def skip_together(ranks):
+    """(statistics, parameters) of two passes, the advantages of the second rank being broken."""
+    policy, tree = trained()
+    if ranks.rank == 1:
+        tree.edge_advantages[3][1] = float("nan")
+    statistics = update(
+        policy, tree, torch.optim.Adam(policy.parameters()), UpdateSettings(passes=2), 1000, ranks=ranks
+    )
+    return statistics, policy.theta.tolist()
+
+
+def test_ranks_skip_a_step_together():
+    (ours, theta), (theirs, others) = on_ranks(skip_together)
+    assert ours.skipped == theirs.skipped
+    assert len(ours.skipped) == 2
+    assert "the loss of step 3" in ours.skipped[0]
+    assert theta == others == [0.1] * 6
 
 
 def test_weights_that_are_not_finite_skip_the_step():

@@ -9,6 +9,7 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .ranks import ALONE, Ranks
 from .trainer import Report
 
 console = Console(highlight=False)
@@ -36,8 +37,11 @@ class Interrupt:
         console.print("Stopping after this iteration; press Ctrl-C again to stop at once.")
 
 
-def follow(reports: Iterable[Report], total: int) -> tuple[list[Report], bool]:
-    """Show progress until the reports end or Ctrl-C asks to stop. Returns the reports, and whether it was stopped."""
+def follow(reports: Iterable[Report], total: int, ranks: Ranks = ALONE) -> tuple[list[Report], bool]:
+    """Show progress until the reports end or Ctrl-C asks any of the ranks to stop, which then all do.
+
+    Returns the reports, and whether it was stopped.
+    """
     seen: list[Report] = []
     every = max(1, total // LINES)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -51,7 +55,7 @@ def follow(reports: Iterable[Report], total: int) -> tuple[list[Report], bool]:
                 console.print(f"[yellow]iteration {report.iteration + 1}: {sentence}[/yellow]")
             if report.iteration % every == 0 or report.iteration + 1 == total:
                 console.print(line(report), soft_wrap=True)
-            if interrupt.wanted:
+            if any(ranks.gather(interrupt.wanted)):
                 return seen, True
     return seen, False
 

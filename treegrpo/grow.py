@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 
 import torch
@@ -28,6 +28,11 @@ class BatchSizes:
     training: int
     decode: int
     graphs: int = 0
+
+
+def smallest(several: Sequence[BatchSizes]) -> BatchSizes:
+    """Sizes that suit all."""
+    return BatchSizes(*(min(column) for column in zip(*map(astuple, several), strict=True)))
 
 
 def transitions(policy: Policy, plan: TreePlan, kernel: Kernel, sigmas: Tensor) -> tuple[Step, ...]:
@@ -72,10 +77,12 @@ def grow(
     batch: BatchSizes,
     on_step: Callable[[int, Tensor], None] | None = None,
     graphs: Graphs | None = None,
+    share: slice = slice(None),
 ) -> Tree:
-    """Grow the trees of all prompts, level by level.
+    """Grow the trees of all prompts, or of a `share` of them, level by level.
 
-    generator: a CPU generator; the same seed gives the same noise on every device and for every batch size.
+    generator: a CPU generator; the same seed gives the same noise on every device and for every batch size. A share
+    drops the noise of the other prompts, so its trees are those that all would have.
     on_step(t, x0), if given, hears of every step with the predictions of its nodes.
     graphs, if given, is filled, so that the first update need not run the trained nodes again.
     Raises UsageError for a plan that the kernel cannot run, RunError when the network returns values that are not
@@ -83,7 +90,12 @@ def grow(
     """
     sigmas = policy.sigmas(plan.steps)
     steps = transitions(policy, plan, kernel, sigmas)
-    x = _roots(policy, len(prompts), plan, float(sigmas[0]), generator)
+    everyone, prompts = len(prompts), prompts[share]
+
+    def own(rows: Tensor) -> Tensor:
+        return rows.unflatten(0, (everyone, -1))[share].flatten(0, 1)
+
+    x = own(_roots(policy, everyone, plan, float(sigmas[0]), generator))
     states: dict[int, Tensor] = {}
     denoised: dict[int, Tensor] = {}
     log_probs: dict[int, Tensor] = {}
@@ -106,8 +118,9 @@ def grow(
         if step.std:
             states[t], denoised[t] = x, x0
             mean = mean.repeat_interleave(plan.branch[t], 0)
-            noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
-            x = mean + step.std * noise
+            rows = everyone * plan.nodes(t + 1)
+            noise = torch.randn((rows, *mean.shape[1:]), generator=generator, dtype=mean.dtype)
+            x = mean + step.std * own(noise).to(mean.device)
             states[t + 1] = x
             log_probs[t] = log_density(x, mean, step.std)
         else:

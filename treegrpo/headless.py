@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from .memory import DEFAULT_GB, batch_sizes
 from .metrics_board import open_board
 from .out_of_memory import is_out_of_memory
 from .pictures.image_file import read_image, save_image
+from .ranks import joined
 from .rewards.reward import score
 from .run_folder import RunFolder
 from .run_state import RunState
@@ -25,16 +28,24 @@ from .trainer import train
 
 
 def train_from_config(config: Config, out: Path, resume: bool, again: str) -> None:
-    """Train, showing progress; Ctrl-C ends it cleanly. again: the arguments that name this config, for the hint."""
-    with RunFolder(out, resume) as folder:
-        prompts = read_prompts(config.train.prompts)
-        heldout = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
-        rewards, watched = build_rewards(config.rewards), build_rewards(config.evaluation.rewards)
-        policy = build_policy(config)
-        board = open_board(out) if config.train.tensorboard else None
-        reports = train(policy, rewards, config, folder, prompts, heldout, watched)
+    """Train, showing progress; Ctrl-C ends it cleanly. again: the arguments that name this config, for the hint.
+
+    Started several times over by torchrun or accelerate launch, the processes share the work, see ranks.py.
+    """
+    with joined() as ranks, ExitStack() as held:
+        if not ranks.first:
+            console.quiet = True
+            logging.getLogger("treegrpo").setLevel(logging.ERROR)
+        with ranks.together():
+            folder = held.enter_context(RunFolder(out, resume)) if ranks.first else None
+            prompts = read_prompts(config.train.prompts)
+            heldout = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
+            rewards, watched = build_rewards(config.rewards), build_rewards(config.evaluation.rewards)
+            policy = build_policy(config)
+            board = open_board(out) if folder and config.train.tensorboard else None
+        reports = train(policy, rewards, config, folder, prompts, heldout, watched, ranks=ranks)
         try:
-            seen, stopped = follow(board(reports) if board else reports, config.train.iterations)
+            seen, stopped = follow(board(reports) if board else reports, config.train.iterations, ranks)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -42,6 +53,8 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
                 "out of memory with one picture at a time: lower model.height and model.width, lower lora.rank, or set "
                 "model.gradient_checkpointing = true; the run is kept."
             ) from error
+        if not folder:
+            return
         if stopped:
             console.print(f"Stopped after {seen[-1].iteration + 1} iterations; everything is saved.")
             console.print(f"Continue with: treegrpo train {again} --out {out} --resume", soft_wrap=True)

@@ -14,6 +14,7 @@ from .config import Config, PlanTable, WindowTable, make_plan
 from .grow import BatchSizes, Graphs, grow
 from .policy import Policy
 from .process import Kernel
+from .ranks import ALONE, Ranks
 from .rewards.reward import Reward, score
 from .sample import decode
 from .tree import Tree
@@ -40,12 +41,16 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """An iteration's backed-up tree, its leaf images float32 [P * leaves, H, W, 3], and what the update did."""
+    """An iteration's backed-up tree, its leaf images float32 [P * leaves, H, W, 3], and what the update did.
+
+    rewards[name]: [P, leaves], of all prompts of the iteration; tree and images are those of one rank.
+    """
 
     number: int
     tree: Tree
     images: Tensor
     statistics: UpdateStatistics
+    rewards: dict[str, Tensor]
 
 
 def iteration_seed(seed: int, iteration: int) -> int:
@@ -76,19 +81,23 @@ def grow_trees(
     sizes: BatchSizes,
     watcher: Watcher = NOBODY,
     graphs: Graphs | None = None,
+    ranks: Ranks = ALONE,
 ) -> Tree:
     """The trees of `count` prompts (all, if there are fewer) in iteration `number` (0, 1, ...) of a run.
 
     Prompts, window and noise follow from the run's seed and the number alone. graphs: see grow; left empty when the
-    graphs of all trained nodes would not fit sizes.graphs.
+    graphs of all trained nodes would not fit sizes.graphs. ranks: this one grows its share of the prompts, if there are
+    others.
     """
     generator = torch.Generator().manual_seed(iteration_seed(seed, number))
     tree_plan = make_plan(plan, window, number, generator)
     chosen = prompts_of(prompts, min(count, len(prompts)), seed, number)
-    watcher.begin(number, tree_plan, chosen, policy.sigmas(plan.steps))
-    if tree_plan.cost().trained_nodes * len(chosen) > sizes.graphs:
+    share = ranks.share(len(chosen))
+    own = chosen[share]
+    watcher.begin(number, tree_plan, own, policy.sigmas(plan.steps))
+    if tree_plan.cost().trained_nodes * len(own) > sizes.graphs:
         graphs = None
-    return grow(policy, chosen, tree_plan, kernel, generator, sizes, watcher.step, graphs)
+    return grow(policy, chosen, tree_plan, kernel, generator, sizes, watcher.step, graphs, share)
 
 
 def score_tree(tree: Tree, images: Tensor, rewards: Rewards) -> Tree:
@@ -107,37 +116,41 @@ def iterate(
     sizes: BatchSizes,
     watch: Stopwatch,
     watcher: Watcher = NOBODY,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Run iteration `number` of a run; see grow_trees. The watcher hears of all but the end.
 
     Books the parts grow, decode, score and update on `watch`.
     """
     graphs: Graphs | None = {} if config.train.reuse_graphs else None
-    tree = grow_trees(
-        policy,
-        prompts,
-        config.plan,
-        config.window,
-        config.make_kernel(),
-        count=config.train.prompts_per_iteration,
-        seed=config.train.seed,
-        number=number,
-        sizes=sizes,
-        watcher=watcher,
-        graphs=graphs,
-    )
-    watch.lap("grow")
-    images = decode(policy, tree.leaves, sizes)
-    watcher.leaves(tree.leaves, images)
-    watch.lap("decode")
-    tree = score_tree(tree, images, rewards)
-    watch.lap("score")
     weights = {reward.name: weight for reward, weight in rewards}
     how = config.advantage
-    tree = with_advantages(tree, weights, how.backup, how.centring, how.clamp, how.mixing)
-    statistics = update(policy, tree, optimizer, config.update.settings(), sizes.training, graphs)
+    with ranks.together():
+        tree = grow_trees(
+            policy,
+            prompts,
+            config.plan,
+            config.window,
+            config.make_kernel(),
+            count=config.train.prompts_per_iteration,
+            seed=config.train.seed,
+            number=number,
+            sizes=sizes,
+            watcher=watcher,
+            graphs=graphs,
+            ranks=ranks,
+        )
+        watch.lap("grow")
+        images = decode(policy, tree.leaves, sizes)
+        watcher.leaves(tree.leaves, images)
+        watch.lap("decode")
+        tree = score_tree(tree, images, rewards)
+        watch.lap("score")
+        tree = with_advantages(tree, weights, how.backup, how.centring, how.clamp, how.mixing)
+    everyone = ranks.gather(tree.rewards)
+    statistics = update(policy, tree, optimizer, config.update.settings(), sizes.training, graphs, ranks)
     watch.lap("update")
-    return Outcome(number, tree, images, statistics)
+    return Outcome(number, tree, images, statistics, {name: torch.cat([r[name] for r in everyone]) for name in weights})
 
 
 def make_optimizer(policy: Policy, learning_rate: float) -> torch.optim.Optimizer:

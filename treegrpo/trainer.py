@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from math import isnan
+from math import ceil, isnan
 from pathlib import Path
 
 import torch
@@ -16,12 +16,13 @@ from .advantage import correlation, zero_spread
 from .config import Config, make_table
 from .errors import UsageError
 from .evaluation import Evaluation, evaluate
-from .grow import BatchSizes
+from .grow import BatchSizes, smallest
 from .iteration import Outcome, Rewards, Stopwatch, iterate, make_optimizer
 from .judged import Judged
 from .memory import batch_sizes
 from .out_of_memory import in_smaller_batches
 from .policy import Policy
+from .ranks import ALONE, Ranks
 from .run_folder import RunFolder
 from .run_state import RunState
 from .sheet import save_sheet
@@ -68,66 +69,88 @@ def train(
     policy: Policy,
     rewards: Rewards,
     config: Config,
-    folder: RunFolder,
+    folder: RunFolder | None,
     prompts: Sequence[str],
     heldout_prompts: Sequence[str] = (),
     watched: Rewards = (),
     sizes: BatchSizes | None = None,
     watcher: Watcher = NOBODY,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Report]:
     """Run the iterations that `folder` does not hold yet, yielding each once it is saved.
 
     When memory runs out, an iteration starts again with half as many pictures at a time, and the run goes on so.
     Not asking for the next one stops the run. The same config on the same device gives the same weights, stopped and
     resumed or not. watched: judge held-out pictures beside the rewards that train; nothing else looks at them. sizes:
-    what memory.batch_sizes found, if the caller has asked already. Raises UsageError for settings that cannot work and
-    RunError when something fails.
+    what memory.batch_sizes found, if the caller has asked already. ranks: the processes that share this run, all of
+    which call this and stop it together; the first has the folder, evaluates and writes, the others have None. Raises
+    UsageError for settings that cannot work and RunError when something fails.
     """
-    _check(config, folder, rewards, heldout_prompts, watched)
-    optimizer = make_optimizer(policy, config.update.learning_rate)
-    run = RunState.read(folder)
-    if _judges_otherwise(folder, config):
-        run.judged = Judged()
-    run.put_into(policy, optimizer)
-    run.take_from(policy, optimizer)
-    folder.forget_after(run.iteration)
-    folder.save_config(config.model_dump(mode="json"))
-    sizes = sizes or batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
+    with ranks.together():
+        _check(config, rewards, heldout_prompts, watched)
+        if folder:
+            _check_continues(folder, config)
+        optimizer = make_optimizer(policy, config.update.learning_rate)
+        run = RunState.read(folder) if folder else RunState()
+        if folder and _judges_otherwise(folder, config):
+            run.judged = Judged()
+        run.put_into(policy, optimizer)
+        run.take_from(policy, optimizer)
+    _check_same(ranks, config, prompts)
+    run = ranks.from_first(run)
+    with ranks.together():
+        if folder:
+            folder.forget_after(run.iteration)
+            folder.save_config(config.model_dump(mode="json"))
+        else:
+            run.put_into(policy, optimizer)
+        sizes = sizes or batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
+    sizes = smallest(ranks.gather(sizes))
+    count = min(config.train.prompts_per_iteration, len(prompts))
+    longest = ceil(count / ranks.size)
 
     while run.iteration < config.train.iterations and not run.judged.out_of(config.evaluation.patience):
         watch = Stopwatch()
         attempt = partial(
-            iterate, policy, optimizer, rewards, config, prompts, run.iteration, watch=watch, watcher=watcher
+            iterate,
+            policy,
+            optimizer,
+            rewards,
+            config,
+            prompts,
+            run.iteration,
+            watch=watch,
+            watcher=watcher,
+            ranks=ranks,
         )
         restore = partial(run.put_into, policy, optimizer)
-        rows = config.train.prompts_per_iteration * config.make_plan(run.iteration, torch.Generator()).leaves
+        rows = longest * config.make_plan(run.iteration, torch.Generator()).leaves
         outcome, sizes = in_smaller_batches(attempt, restore, sizes, rows)
-        if config.update.ema:
-            run.update_average(policy, config.update.ema)
-        heldout: float | None = None
-        seen: dict[str, float | None] = {}
-        if heldout_prompts and _due(run.iteration, config.evaluation.every):
-            with run.result_loaded(policy):
-                judged = judge(policy, heldout_prompts, rewards, config, sizes, watched)
-            heldout, seen = _number(judged.scores), {name: _number(each) for name, each in judged.watched.items()}
-            marks = [weight * mark for reward, weight in watched if (mark := seen[reward.name]) is not None]
-            if heldout is not None and len(marks) == len(watched):
-                run.judged = run.judged.after(run.iteration + 1, heldout, sum(marks) if watched else None)
-            save_sheet(folder.path / "samples" / f"{run.iteration}.jpg", judged.images.flatten(0, 1))
-            watch.lap("evaluate")
-        if _due(run.iteration, config.train.trees_every) or _is_last(run.iteration, config):
-            images = node_images(outcome.tree, policy, sizes, outcome.images)
-            save_tree(folder.path / "trees", str(run.iteration), record(outcome.tree, run.iteration), images)
-            watch.lap("save")
-        report = _report(run.iteration, outcome, heldout, seen, watch.seconds)
-        run.iteration += 1
-        folder.append_metrics(asdict(report))
-        save_lora(folder.lora_file, run.result(policy), config, report)
-        if run.judged.best_iterations == run.iteration:
-            save_lora(folder.best_file, run.result(policy), config, report)
-        run.take_from(policy, optimizer)
-        run.write(folder)
+        with ranks.together():
+            if config.update.ema:
+                run.update_average(policy, config.update.ema)
+            report: Report | None = None
+            if folder:
+                heldout: float | None = None
+                seen: dict[str, float | None] = {}
+                if heldout_prompts and _due(run.iteration, config.evaluation.every):
+                    with run.result_loaded(policy):
+                        evaluation = judge(policy, heldout_prompts, rewards, config, sizes, watched)
+                    heldout, seen = _judged(run, evaluation, watched)
+                    save_sheet(folder.path / "samples" / f"{run.iteration}.jpg", evaluation.images.flatten(0, 1))
+                    watch.lap("evaluate")
+                if _due(run.iteration, config.train.trees_every) or _is_last(run.iteration, config):
+                    images = node_images(outcome.tree, policy, sizes, outcome.images)
+                    save_tree(folder.path / "trees", str(run.iteration), record(outcome.tree, run.iteration), images)
+                    watch.lap("save")
+                report = _report(run.iteration, outcome, heldout, seen, watch.seconds)
+            run.iteration += 1
+            run.take_from(policy, optimizer)
+            if folder and report:
+                _save(folder, run, policy, config, report)
+        report, run.judged = ranks.from_first((report, run.judged))
         watcher.end(outcome)
+        assert report
         yield report
 
 
@@ -166,10 +189,26 @@ def save_lora(file: Path, state: dict[str, Tensor], config: Config, last: Report
     lora_file.write(file, state, config.lora.rank, config.lora.alpha, facts)
 
 
-def _check(
-    config: Config, folder: RunFolder, rewards: Rewards, heldout_prompts: Sequence[str], watched: Rewards
-) -> None:
-    """Refuse what would only go wrong later: a repeated reward, one that watches nothing or itself, another config."""
+def _judged(run: RunState, evaluation: Evaluation, watched: Rewards) -> tuple[float | None, dict[str, float | None]]:
+    """Take note of an evaluation after the iteration in progress: the mean held-out reward, and the watched ones."""
+    heldout, seen = _number(evaluation.scores), {name: _number(each) for name, each in evaluation.watched.items()}
+    marks = [weight * mark for reward, weight in watched if (mark := seen[reward.name]) is not None]
+    if heldout is not None and len(marks) == len(watched):
+        run.judged = run.judged.after(run.iteration + 1, heldout, sum(marks) if watched else None)
+    return heldout, seen
+
+
+def _save(folder: RunFolder, run: RunState, policy: Policy, config: Config, report: Report) -> None:
+    """Write what an iteration has taught; the state comes last, and makes it count."""
+    folder.append_metrics(asdict(report))
+    save_lora(folder.lora_file, run.result(policy), config, report)
+    if run.judged.best_iterations == run.iteration:
+        save_lora(folder.best_file, run.result(policy), config, report)
+    run.write(folder)
+
+
+def _check(config: Config, rewards: Rewards, heldout_prompts: Sequence[str], watched: Rewards) -> None:
+    """Refuse what would only go wrong later: a repeated reward, or one that watches nothing or itself."""
     for key, several in (("rewards", rewards), ("evaluation.rewards", watched)):
         names = [reward.name for reward, _ in several]
         if len(set(names)) < len(names):
@@ -186,6 +225,10 @@ def _check(
                 f"watched rewards: {table.name} is trained with the same options, and a reward cannot watch itself; "
                 "give it other options, or watch another one."
             )
+
+
+def _check_continues(folder: RunFolder, config: Config) -> None:
+    """Refuse another config than that of the run in `folder`."""
     earlier = folder.load_config()
     if earlier is not None and folder.state_file.exists():
         # The evaluation may change anyhow; settings that are younger than the run have their defaults.
@@ -196,6 +239,20 @@ def _check(
                     f'run: "{folder.path}" was started with {key} = {old!r} and is to go on with {new!r}; '
                     "restore that setting, or start a new run."
                 )
+
+
+def _check_same(ranks: Ranks, config: Config, prompts: Sequence[str]) -> None:
+    """Refuse ranks that would train something else than the first does."""
+    everyone = ranks.gather((config.model_dump(mode="json"), list(prompts)))
+    with ranks.together():
+        known, texts = everyone[0]
+        for rank, (other, others_texts) in enumerate(everyone):
+            for key, ours, theirs in _differences(known, other):
+                raise UsageError(
+                    f"{key}: rank {rank} has {theirs!r} and rank 0 has {ours!r}; give all ranks the same config."
+                )
+            if others_texts != texts:
+                raise UsageError(f"train.prompts: rank {rank} read other prompts than rank 0; give all the same file.")
 
 
 def _judges_otherwise(folder: RunFolder, config: Config) -> bool:
@@ -222,16 +279,17 @@ def _report(
     watched: dict[str, float | None],
     seconds: dict[str, float],
 ) -> Report:
-    tree = outcome.tree
+    tree, rewards = outcome.tree, outcome.rewards
+    scored = next(iter(rewards.values()))
     return Report(
         iteration=iteration,
         window=list(tree.trained_steps),
-        reward={name: _number(scores) for name, scores in tree.rewards.items()},
-        spread={name: _number(scores.std(1, correction=0)) for name, scores in tree.rewards.items()},
-        correlation=correlation(tree.rewards),
-        zero_spread=zero_spread(tree.rewards),
-        leaves=len(tree.leaves),
-        evaluations=tree.plan.cost().evaluations * len(tree.prompts),
+        reward={name: _number(scores) for name, scores in rewards.items()},
+        spread={name: _number(scores.std(1, correction=0)) for name, scores in rewards.items()},
+        correlation=correlation(rewards),
+        zero_spread=zero_spread(rewards),
+        leaves=scored.numel(),
+        evaluations=tree.plan.cost().evaluations * len(scored),
         heldout=heldout,
         watched=watched,
         seconds={name: round(value, 4) for name, value in seconds.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, log2
 
@@ -14,6 +14,7 @@ from .grow import Graphs
 from .objective import clipped_surrogate, edge_weights, gaussian_kl
 from .policy import Policy
 from .process import Step, log_density
+from .ranks import ALONE, Ranks
 from .tree import Tree
 
 
@@ -44,6 +45,18 @@ class UpdateStatistics:
     skipped: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """What one pass over the edges of one rank came to; its parts add up to those of all edges. trouble: what was not
+    finite."""
+
+    loss: float
+    kl: float
+    ratio_error: float
+    clip_fraction: float
+    trouble: str | None
+
+
 def update(
     policy: Policy,
     tree: Tree,
@@ -51,39 +64,56 @@ def update(
     settings: UpdateSettings,
     batch: int,
     graphs: Graphs | None = None,
+    ranks: Ranks = ALONE,
 ) -> UpdateStatistics:
     """Move the adapter along the edge advantages of `tree`: `settings.passes` optimiser steps.
 
     batch: nodes per forward and backward pass; the same as in growing, see grow.BatchSizes. The children of a node
     share its prediction, so one network evaluation trains all its edges. graphs: what grow has filled; the first pass
     uses them up instead of running the network again, with the same result. A pass whose loss or gradient is not finite
-    is not applied. Raises UsageError for a tree without advantages.
+    is not applied. ranks: each brings the trees of its share; gradients and statistics are those of all edges together.
+    Raises UsageError for a tree without advantages.
     """
     if not tree.edge_advantages:
         raise UsageError("update: the tree has no advantages yet; score it and back the rewards up first.")
     statistics = UpdateStatistics()
     parameters = policy.parameters()
+    share = len(tree.prompts) / sum(ranks.gather(len(tree.prompts)))
     for _ in range(settings.passes):
-        optimizer.zero_grad(set_to_none=True)
-        trouble = _accumulate(policy, tree, settings, batch, statistics, graphs or {})
+        with ranks.together():
+            optimizer.zero_grad(set_to_none=True)
+            part = _accumulate(policy, tree, settings, batch, share, graphs or {})
         graphs = None
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
-        statistics.grad_norm.append(norm if isfinite(norm) else None)
-        if not trouble and not isfinite(norm):
-            trouble = f"the gradient is not finite in {policy.dtype}"
-        if trouble:
-            statistics.skipped.append(f"update skipped: {trouble}")
-        else:
-            optimizer.step()
+        trouble = _add_statistics(statistics, ranks.gather(part))
+        if not trouble:
+            ranks.add_up([weight.grad for weight in parameters if weight.grad is not None])
+        with ranks.together():
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+            statistics.grad_norm.append(norm if isfinite(norm) else None)
+            if not trouble and not isfinite(norm):
+                trouble = f"the gradient is not finite in {policy.dtype}"
+            if trouble:
+                statistics.skipped.append(f"update skipped: {trouble}")
+            else:
+                optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return statistics
 
 
+def _add_statistics(statistics: UpdateStatistics, parts: Sequence[_Pass]) -> str | None:
+    """Append what a pass of all ranks came to, and return the first trouble."""
+    statistics.loss.append(sum(part.loss for part in parts))
+    statistics.kl.append(sum(part.kl for part in parts))
+    statistics.ratio_error.append(max(part.ratio_error for part in parts))
+    statistics.clip_fraction.append(sum(part.clip_fraction for part in parts))
+    return next((part.trouble for part in parts if part.trouble), None)
+
+
 def _accumulate(
-    policy: Policy, tree: Tree, settings: UpdateSettings, batch: int, statistics: UpdateStatistics, graphs: Graphs
-) -> str | None:
-    """Add up the gradient of all edges and one entry of statistics; stops at and returns what is not finite."""
-    weights = edge_weights(tree, settings.weighting)
+    policy: Policy, tree: Tree, settings: UpdateSettings, batch: int, share: float, graphs: Graphs
+) -> _Pass:
+    """Add up the gradient of this rank's edges, a `share` of all; stops at what is not finite."""
+    weights = {t: share * weight for t, weight in edge_weights(tree, settings.weighting).items()}
     loss = kl = ratio_error = 0.0
     scale = _loss_scale(tree)
     clipped, trouble = 0, None
@@ -114,11 +144,7 @@ def _accumulate(
     for parameter in policy.parameters():
         if parameter.grad is not None:
             parameter.grad /= scale
-    statistics.loss.append(loss)
-    statistics.kl.append(kl)
-    statistics.ratio_error.append(ratio_error)
-    statistics.clip_fraction.append(clipped / sum(len(log_probs) for log_probs in tree.log_probs.values()))
-    return trouble
+    return _Pass(loss, kl, ratio_error, share * clipped / _edges(tree), trouble)
 
 
 def _loss_scale(tree: Tree) -> float:
@@ -127,8 +153,11 @@ def _loss_scale(tree: Tree) -> float:
     The loss is a mean over edges and, within each, over the elements of a latent. Scaling by powers of two changes no
     digit in float32 and bfloat16.
     """
-    edges = sum(len(log_probs) for log_probs in tree.log_probs.values())
-    return 2.0 ** round(log2(edges * tree.leaves[0].numel()))
+    return 2.0 ** round(log2(_edges(tree) * tree.leaves[0].numel()))
+
+
+def _edges(tree: Tree) -> int:
+    return sum(len(log_probs) for log_probs in tree.log_probs.values())
 
 
 def _batches(tree: Tree, size: int) -> Iterator[tuple[int, slice]]:

@@ -1,0 +1,55 @@
+"""Work on several real processes that are joined as ranks of one job."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import socket
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from treegrpo.ranks import joined
+
+SECONDS = 240
+"""A test that hangs is ended after so long; a busy machine takes half a minute to import everything twice."""
+
+
+def on_ranks(work: Callable, *arguments: Any, size: int = 2) -> list[Any]:
+    """work(ranks, *arguments) on every rank, a process each; the results by rank. What fails there fails here."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    processes = [
+        context.Process(target=_work, args=(rank, size, port, work, arguments, answers), daemon=True)
+        for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        results = dict(pickle.loads(answers.get(timeout=SECONDS)) for _ in processes)
+        for process in processes:
+            process.join(SECONDS)
+    finally:
+        for process in processes:
+            process.kill()
+    for rank, (result, failure) in sorted(results.items()):
+        assert failure is None, f"rank {rank}: {failure}"
+        results[rank] = result
+    return [results[rank] for rank in range(size)]
+
+
+def _work(rank: int, size: int, port: int, work: Callable, arguments: tuple, answers: Any) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    try:
+        with joined() as ranks:
+            result, failure = work(ranks, *arguments), None
+    except BaseException:
+        result, failure = None, traceback.format_exc()
+    answers.put(pickle.dumps((rank, (result, failure))))  # as bytes: tensors would be lent, and this process ends now
