@@ -22,8 +22,11 @@ def save_differences(path: Path, standings: Mapping[str, Sequence[Standing]], re
     standings: by budget. Intervals are of 95 %; one that misses 0 is blue above and vermilion below it.
     """
     names = [row.contender for row in standings["seconds"] if row.differences]
-    figure = Figure(figsize=(12, 0.27 * len(names) + 1.5), layout="constrained")
-    for axes, (measure, budget) in zip(figure.subplots(1, len(PANELS), sharey=True), PANELS, strict=True):
+    figure = Figure(figsize=(12, 0.25 * len(names) + 1.4), layout="constrained")
+    panels = figure.subplots(1, len(PANELS), sharey=True)
+    for left, right in (panels[:2], panels[2:]):
+        right.sharex(left)
+    for axes, (measure, budget) in zip(panels, PANELS, strict=True):
         found = {row.contender: row.differences[measure] for row in standings[budget] if row.differences}
         axes.axvline(0, color="0.6", lw=1)
         for place, name in enumerate(names):
@@ -36,7 +39,7 @@ def save_differences(path: Path, standings: Mapping[str, Sequence[Standing]], re
         axes.tick_params(axis="y", length=0)
         axes.tick_params(axis="x", labelsize=8)
         axes.locator_params(axis="x", nbins=4)
-        axes.grid(axis="x", alpha=0.25)
+        axes.grid(alpha=0.25)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.set_ylim(len(names) - 0.5, -0.5)
     figure.supxlabel(f"difference to {reference}, paired by seed, with its 95 % interval", fontsize=10)

@@ -26,7 +26,7 @@ def save_learning_curves(
     line. What comes before the comma of a name has one colour, and what comes after it changes the dashes.
     """
     styles = _styles(list(bands))
-    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
     panels = figure.subplots(len(ROWS), len(COLUMNS), sharex="col", sharey="row")
     for row, (measure, ylabel) in enumerate(ROWS.items()):
         for column, (budget, xlabel) in enumerate(COLUMNS.items()):
@@ -46,7 +46,7 @@ def save_learning_curves(
             if column == 0:
                 axes.set_ylabel(ylabel)
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     save_figure(figure, path)
 
 
