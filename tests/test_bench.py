@@ -1,27 +1,15 @@
 import json
 
 import pytest
-import torch
 
-from treegrpo import bench
-from treegrpo.bench import bench_methods, method_configs
-
-
-def test_contenders_have_the_same_leaves_and_differ_in_plan_window_and_kernel_only():
-    configs = method_configs(branch=3, depth=3, prompts_per_iteration=4)
-    for config in configs.values():
-        assert config.make_plan(0, torch.Generator().manual_seed(0)).leaves == 27
-    first = configs["TreeGRPO"].model_dump(exclude={"plan", "window", "kernel"})
-    assert all(config.model_dump(exclude={"plan", "window", "kernel"}) == first for config in configs.values())
-    # The paper's count at 27 leaves: 270 evaluations and, every step being trained, 270 training steps.
-    cost = configs["DanceGRPO"].make_plan(0, torch.Generator()).cost()
-    assert (cost.evaluations, cost.trained_nodes) == (270, 270)
+from treegrpo import variants
+from treegrpo.bench import bench_methods
 
 
 def test_bench_writes_a_row_for_every_method(monkeypatch, tmp_path, capsys):
-    config = bench.demo_config("ink")
+    config = variants.demo_config("ink")
     few = config.evaluation.model_copy(update={"images_per_prompt": 2})
-    monkeypatch.setattr(bench, "demo_config", lambda taste: config.model_copy(update={"evaluation": few}))
+    monkeypatch.setattr(variants, "demo_config", lambda taste: config.model_copy(update={"evaluation": few}))
     result = bench_methods(seconds=0.5, branch=2, depth=2, prompts_per_iteration=1, out=tmp_path)
     assert json.loads((tmp_path / "methods.json").read_text()) == json.loads(json.dumps(result))
     rows = {row["method"]: row for row in result["methods"]}

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,62 +17,14 @@ import torch
 from .assemble import build_policy, build_rewards
 from .atomic import write_text
 from .comparison import Figures, compare
-from .config import Config, KernelTable, PlanTable, WindowTable
 from .config_file import read_prompts
 from .console import console
-from .demo import demo_config
-from .grow import BatchSizes
-from .iteration import Rewards, Stopwatch, iterate, make_optimizer
+from .contender import Contender, advance
+from .iteration import make_optimizer
 from .memory import batch_sizes
-from .peak_memory import peak_memory
-from .plan import spaced
-from .policy import Policy
-from .run_state import State
+from .variants import method_configs
 
-TRAINING_COST = 3
-"""A training step counts as three evaluations: one forward, and a backward of about twice its work."""
 PARTS = ("grow", "decode", "score", "update")
-
-
-@dataclass
-class Contender:
-    """One method with its adapter, optimiser and clock."""
-
-    name: str
-    config: Config
-    optimizer: torch.optim.Optimizer
-    adapter: State
-    iterations: int = 0
-    evaluations: int = 0
-    trained_nodes: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    peak_bytes: int = 0
-
-    @property
-    def total(self) -> float:
-        """Seconds of training so far."""
-        return sum(self.seconds.values())
-
-
-def method_configs(branch: int, depth: int, prompts_per_iteration: int) -> dict[str, Config]:
-    """The contenders, all with branch^depth leaves per prompt; only plan, window and kernel differ."""
-    base = demo_config("ink")
-    base = base.model_copy(
-        update={"train": base.train.model_copy(update={"prompts_per_iteration": prompts_per_iteration})}
-    )
-    leaves = branch**depth
-    geometric, splits = WindowTable(), WindowTable(schedule="list", at=list(spaced(depth)))
-
-    def variant(plan: PlanTable, window: WindowTable, kernel: str) -> Config:
-        return base.model_copy(update={"plan": plan, "window": window, "kernel": KernelTable(name=kernel)})
-
-    return {
-        "TreeGRPO": variant(PlanTable(branch=branch, depth=depth), geometric, "cps"),
-        "BranchGRPO": variant(PlanTable(method="branchgrpo", branch=branch, depth=depth), splits, "dance_sde"),
-        "MixGRPO": variant(PlanTable(method="mixgrpo", depth=depth, roots=leaves), geometric, "cps"),
-        "Flow-GRPO": variant(PlanTable(method="flow_grpo", roots=leaves), geometric, "flow_sde"),
-        "DanceGRPO": variant(PlanTable(method="dance_grpo", roots=leaves, shared_noise=True), geometric, "dance_sde"),
-    }
 
 
 def bench_methods(seconds: float, branch: int, depth: int, prompts_per_iteration: int, out: Path) -> dict[str, Any]:
@@ -93,10 +44,10 @@ def bench_methods(seconds: float, branch: int, depth: int, prompts_per_iteration
     with console.status("") as status:
         for contender in contenders:  # first iterations pay for warming up, so a copy runs one that does not count
             spare = make_optimizer(policy, contender.config.update.learning_rate)
-            _run(replace(contender, optimizer=spare, seconds={}), policy, rewards, prompts, sizes)
+            advance(replace(contender, optimizer=spare, seconds={}), policy, rewards, prompts, sizes)
         while (slowest := min(contenders, key=lambda c: c.total)).total < seconds:
             status.update(f"{slowest.name}: iteration {slowest.iterations + 1}, {slowest.total:.0f} of {seconds:.0f} s")
-            _run(slowest, policy, rewards, prompts, sizes)
+            advance(slowest, policy, rewards, prompts, sizes)
 
     rows, before = [], None
     for contender in contenders:
@@ -132,24 +83,6 @@ def bench_methods(seconds: float, branch: int, depth: int, prompts_per_iteration
     return result
 
 
-def _run(contender: Contender, policy: Policy, rewards: Rewards, prompts: Sequence[str], sizes: BatchSizes) -> None:
-    """One iteration of a contender, with its own adapter in the shared network."""
-    policy.load_adapter_state(contender.adapter)
-    watch = Stopwatch()
-    with peak_memory() as peak:
-        outcome = iterate(
-            policy, contender.optimizer, rewards, contender.config, prompts, contender.iterations, sizes, watch
-        )
-    contender.adapter = policy.adapter_state()
-    cost = outcome.tree.plan.cost()
-    contender.iterations += 1
-    contender.evaluations += cost.evaluations * len(outcome.tree.prompts)
-    contender.trained_nodes += sum(len(outcome.tree.denoised[t]) for t in outcome.tree.trained_steps)
-    contender.peak_bytes = max(contender.peak_bytes, peak.bytes)
-    for part, spent in watch.seconds.items():
-        contender.seconds[part] = contender.seconds.get(part, 0.0) + spent
-
-
 def _row(contender: Contender, figures: Figures) -> dict[str, Any]:
     n = contender.iterations
     return {
@@ -158,7 +91,7 @@ def _row(contender: Contender, figures: Figures) -> dict[str, Any]:
         "iterations": n,
         "evaluations_per_iteration": contender.evaluations / n,
         "trained_nodes_per_iteration": contender.trained_nodes / n,
-        "cost_per_iteration": (contender.evaluations + TRAINING_COST * contender.trained_nodes) / n,
+        "cost_per_iteration": contender.work / n,
         "seconds_per_iteration": contender.total / n,
         "seconds": {part: contender.seconds[part] / n for part in PARTS},
         "peak_mib": contender.peak_bytes / 2**20,

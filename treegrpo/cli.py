@@ -209,6 +209,32 @@ def methods(
     bench_methods(seconds, leaves_branch, depth, prompts_per_iteration, out)
 
 
+@bench.command()
+def learning(
+    what: Annotated[str, typer.Option(help="methods, ablations, rates or all.")] = "all",
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="Only this contender; may be repeated. An unknown name lists all."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
+    seed_from: Annotated[int, typer.Option("--seed-from", min=0, help="The first seed.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Training time of every contender and seed.")] = 120,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Iterations of every contender and seed, instead of seconds.")
+    ] = None,
+    summary: Annotated[bool, typer.Option("--summary", help="Only summarise what the folder holds.")] = False,
+    out: Out = Path("runs/bench-learning"),
+) -> None:
+    """Methods, ablations and learning rates on the bundled model: reward and diversity at equal time and evaluations.
+
+    Goes on where it was stopped. Processes with other seeds or contenders may share the folder.
+    """
+    from .bench_learning import Budget, bench_learning
+
+    budget = Budget("seconds", seconds) if iterations is None else Budget("iterations", iterations)
+    bench_learning(what, only or [], range(seed_from, seed_from + seeds), None if summary else budget, out)
+
+
 @bench.command(name="rewards")
 def bench_all_rewards(
     reward: Annotated[list[str] | None, typer.Option("--reward", help="Only this one; may be repeated.")] = None,

@@ -21,6 +21,7 @@ from .atomic import write_bytes, write_text
 from .errors import RunError, UsageError
 
 LOCK = ".lock"
+METRICS = "metrics.jsonl"
 PATIENCE = 1.0
 """Seconds to wait for the lock: somebody may just be looking whether it is held."""
 LOOKING = threading.Lock()
@@ -40,6 +41,23 @@ def is_running(path: Path) -> bool:
         return False
 
 
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl in a run folder; a last line that a crash cut short does not count.
+
+    Holds no lock: a run may be going on.
+    """
+    file = path / METRICS
+    if not file.exists():
+        return []
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
 class RunFolder:
     """One run's folder, held by one process at a time; use it as a context manager.
 
@@ -49,7 +67,7 @@ class RunFolder:
     def __init__(self, path: Path, resume: bool = False) -> None:
         self.path = path
         self.state_file = path / "state.safetensors"
-        self.metrics_file = path / "metrics.jsonl"
+        self.metrics_file = path / METRICS
         self.lora_file = path / "lora.safetensors"
         self.best_file = path / "best.safetensors"
         if self.state_file.exists() and not resume:
@@ -109,16 +127,8 @@ class RunFolder:
             ) from error
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line that a crash cut short does not count."""
-        if not self.metrics_file.exists():
-            return []
-        rows = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return rows
+        """The lines of metrics.jsonl, see read_metrics."""
+        return read_metrics(self.path)
 
     def forget_after(self, iterations: int) -> None:
         """Drop the metrics of iterations that were not completed, before they are run again."""
