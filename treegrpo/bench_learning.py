@@ -94,7 +94,7 @@ def measure(configs: Mapping[str, Config], seeds: Sequence[int], budget: Budget,
     policy, rewards = build_policy(first), build_rewards(first.rewards)
     assert first.evaluation.prompts
     prompts, heldout = read_prompts(first.train.prompts), read_prompts(first.evaluation.prompts)
-    on_cpu = policy.accelerator.device.type == "cpu"
+    on_cpu = policy.device.type == "cpu"
     sizes = batch_sizes(policy, prompts, first.plan.steps, first.train.memory_gb if on_cpu else GPU_MEMORY_GB)
 
     def judge() -> Evaluation:

@@ -20,7 +20,7 @@ from .sd3 import native_size as native_size
 PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = True
-BLOCKS = ("FluxTransformerBlock", "FluxSingleTransformerBlock")
+BLOCKS: tuple[str, ...] = ("FluxTransformerBlock", "FluxSingleTransformerBlock")
 _ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
 _CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
 _MLP = ["ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp"]

@@ -20,7 +20,7 @@ from .sd3 import native_size as native_size
 PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = False
-BLOCKS = ("QwenImageTransformerBlock",)
+BLOCKS: tuple[str, ...] = ("QwenImageTransformerBlock",)
 _ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
 _CONTEXT_ATTENTION = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
 _MLP = ["img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2"]

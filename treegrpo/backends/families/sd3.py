@@ -17,7 +17,7 @@ from .pixels import to_images
 PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = False
-BLOCKS = ("JointTransformerBlock",)
+BLOCKS: tuple[str, ...] = ("JointTransformerBlock",)
 _ATTENTION = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"]
 _SECOND_ATTENTION = ["attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"]
 """In the first blocks of 3.5 medium only."""
