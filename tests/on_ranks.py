@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -26,7 +27,7 @@ def on_ranks(work: Callable, *arguments: Any, size: int = 2) -> list[Any]:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     processes = [
-        context.Process(target=_work, args=(rank, size, port, work, arguments, answers), daemon=True)
+        context.Process(target=_work, args=(rank, size, port, _place(work), arguments, answers), daemon=True)
         for rank in range(size)
     ]
     for process in processes:
@@ -44,10 +45,17 @@ def on_ranks(work: Callable, *arguments: Any, size: int = 2) -> list[Any]:
     return [results[rank] for rank in range(size)]
 
 
-def _work(rank: int, size: int, port: int, work: Callable, arguments: tuple, answers: Any) -> None:
+def _place(work: Callable) -> tuple[str, str]:
+    """Where a new process finds a function; pytest puts the name of the repository's folder before that of a module."""
+    return work.__module__[work.__module__.index("tests.") :], work.__name__
+
+
+def _work(rank: int, size: int, port: int, place: tuple[str, str], arguments: tuple, answers: Any) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
+    module, name = place
     try:
+        work = getattr(importlib.import_module(module), name)
         with joined() as ranks:
             result, failure = work(ranks, *arguments), None
     except BaseException:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.on_ranks import on_ranks
 from treegrpo.advantage import with_advantages
 from treegrpo.errors import UsageError
 from treegrpo.grow import BatchSizes, grow
@@ -13,7 +14,6 @@ from treegrpo.plan import TreePlan, at_steps
 from treegrpo.process import Kernel
 from treegrpo.update import UpdateSettings, update
 
-from .on_ranks import on_ranks
 from .toy import BATCH, ToyPolicy, coordinate, scores
 
 PLAN = TreePlan((1, 3, 1, 2, 1, 1), (False, True, False, True, True, False))

@@ -91,6 +91,9 @@ class ToyPolicy:
         theta = (self.theta if self.active else self.base)[step]
         return self.contraction * x + theta / sqrt(self.dims)
 
+    def decoding_bytes(self, latents: Tensor) -> int:
+        return 0
+
     def decode(self, latents: Tensor) -> Tensor:
         return latents[:, 0, :, :, None].sigmoid().expand(-1, -1, -1, 3).float()
 

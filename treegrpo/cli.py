@@ -195,18 +195,26 @@ def pull(name: Annotated[str, typer.Argument(help="A reward.")], folder: Rewards
     pull_reward(name, folder)
 
 
-@bench.command()
-def methods(
-    seconds: Annotated[float, typer.Option(min=1, help="Training time that every method gets.")] = 120,
-    leaves_branch: Annotated[int, typer.Option("--branch", min=2, help="Branching factor of the trees.")] = 3,
-    depth: Annotated[int, typer.Option(min=1, help="Branching steps of the trees.")] = 3,
-    prompts_per_iteration: Annotated[int, typer.Option(min=1)] = 4,
-    out: Out = Path("runs/bench-methods"),
+@bench.command(name="train")
+def bench_training(
+    model: Annotated[str, typer.Option(help="emoji (bundled), sd15, sdxl, sd35_medium or flux_dev.")] = "emoji",
+    what: Annotated[
+        list[str] | None,
+        typer.Option("--what", help="memory, methods, switches or compile; may be repeated. All if left out."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="How long each of them is timed.")] = 120,
+    prompts_per_iteration: Annotated[int, typer.Option("--prompts", min=1, help="Prompts per iteration.")] = 4,
+    memory_gb: Annotated[float | None, typer.Option("--memory-gb", help="GiB for activations.")] = None,
+    iterations: Annotated[int, typer.Option(min=2, help="Iterations that memory is followed for.")] = 50,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="A setting of [model], such as height=768.")
+    ] = None,
+    out: Out = Path("runs/bench-train"),
 ) -> None:
-    """TreeGRPO, BranchGRPO, MixGRPO and flat GRPO on the bundled model: cost, speed, and reward at equal time."""
-    from .bench import bench_methods
+    """Methods and speed-ups on one model: seconds by part, peak memory against the prediction, roofline."""
+    from .bench_train import bench_train
 
-    bench_methods(seconds, leaves_branch, depth, prompts_per_iteration, out)
+    bench_train(model, what or [], seconds, prompts_per_iteration, memory_gb, iterations, dict(_options(option)), out)
 
 
 @bench.command()

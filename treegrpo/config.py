@@ -129,8 +129,8 @@ class UpdateTable(_Table):
 
 class TrainTable(_Table):
     """prompts: a text file, one prompt a line, or the prompts themselves. memory_gb: GiB for activations.
-    reuse_graphs: whether the first update uses the rollout's own graphs, where they fit. trees_every: iterations
-    between trees kept for viewing (0: none)."""
+    reuse_graphs: whether the first update uses the rollout's own graphs, where they fit. overlap_scoring: whether
+    pictures are scored while others are decoded. trees_every: iterations between trees kept for viewing (0: none)."""
 
     prompts: str | list[str]
     iterations: int = Field(100, ge=1)
@@ -138,6 +138,7 @@ class TrainTable(_Table):
     seed: int = 0
     memory_gb: float = Field(DEFAULT_GB, gt=0)
     reuse_graphs: bool = True
+    overlap_scoring: bool = False
     trees_every: int = Field(10, ge=0)
     tensorboard: bool = False
 

@@ -9,7 +9,7 @@ import torch
 
 from .config import Config
 from .grow import BatchSizes
-from .iteration import Rewards, Stopwatch, iterate
+from .iteration import Outcome, Rewards, Stopwatch, iterate
 from .peak_memory import peak_memory
 from .policy import Policy
 from .run_state import State
@@ -47,7 +47,9 @@ class Contender:
         return self.evaluations + TRAINING_COST * self.trained_nodes
 
 
-def advance(contender: Contender, policy: Policy, rewards: Rewards, prompts: Sequence[str], sizes: BatchSizes) -> None:
+def advance(
+    contender: Contender, policy: Policy, rewards: Rewards, prompts: Sequence[str], sizes: BatchSizes
+) -> Outcome:
     """One iteration of a contender; its adapter is in the policy afterwards."""
     policy.load_adapter_state(contender.adapter)
     watch = Stopwatch()
@@ -64,3 +66,4 @@ def advance(contender: Contender, policy: Policy, rewards: Rewards, prompts: Seq
     contender.peak_bytes = max(contender.peak_bytes, peak.bytes)
     for part, spent in watch.seconds.items():
         contender.seconds[part] = contender.seconds.get(part, 0.0) + spent
+    return outcome

@@ -12,6 +12,7 @@ from torch import Tensor
 from .advantage import with_advantages
 from .config import Config, PlanTable, WindowTable, make_plan
 from .grow import BatchSizes, Graphs, grow
+from .overlap import decode_and_score
 from .policy import Policy
 from .process import Kernel
 from .ranks import ALONE, Ranks
@@ -141,10 +142,17 @@ def iterate(
             ranks=ranks,
         )
         watch.lap("grow")
-        images = decode(policy, tree.leaves, sizes)
-        watcher.leaves(tree.leaves, images)
-        watch.lap("decode")
-        tree = score_tree(tree, images, rewards)
+        if config.train.overlap_scoring:
+            judges = [reward for reward, _ in rewards]
+            images, scores = decode_and_score(policy, tree.leaves, tree.prompts_at(tree.plan.steps), judges, sizes)
+            watcher.leaves(tree.leaves, images)
+            watch.lap("decode")
+            tree = tree.with_rewards(scores)
+        else:
+            images = decode(policy, tree.leaves, sizes)
+            watcher.leaves(tree.leaves, images)
+            watch.lap("decode")
+            tree = score_tree(tree, images, rewards)
         watch.lap("score")
         tree = with_advantages(tree, weights, how.backup, how.centring, how.clamp, how.mixing)
     everyone = ranks.gather(tree.rewards)

@@ -7,12 +7,12 @@ is not even loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from weakref import finalize
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -31,15 +31,22 @@ def peak_bytes(work: Callable[[], Any]) -> int:
     return follow.peak
 
 
-def training_peak(forward: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> int:
-    """peak_bytes of forward() and the backward pass of its result, whose gradients of `parameters` are thrown away."""
+@dataclass(frozen=True)
+class TrainingBytes:
+    """kept: after the forward pass, for the backward pass. peak: the most in both together."""
 
-    def step() -> None:
+    kept: int
+    peak: int
+
+
+def training_bytes(forward: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> TrainingBytes:
+    """What forward() and the backward pass of its result take; the gradients of `parameters` are thrown away."""
+    with _Follow() as follow:
         with torch.enable_grad():
             out = forward()
+        kept = follow.live
         torch.autograd.grad(out, parameters, torch.ones_like(out), allow_unused=True)
-
-    return peak_bytes(step)
+    return TrainingBytes(kept, follow.peak)
 
 
 class _Follow(TorchDispatchMode):
@@ -49,14 +56,6 @@ class _Follow(TorchDispatchMode):
         super().__init__()
         self.live = self.peak = 0
         self.known: set[int] = set()
-
-    def __enter__(self) -> _Follow:
-        self._attention = _FlashOnMeta().__enter__()
-        return super().__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self._attention.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -81,10 +80,10 @@ class _Follow(TorchDispatchMode):
         self.live -= size
 
 
-class _FlashOnMeta(TorchFunctionMode):
-    """Gives attention on `meta` the footprint that it has on devices: torch would write out the whole matrix there."""
+def _attention_on_meta(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
+    return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is nn.functional.scaled_dot_product_attention and args and args[0].device.type == "meta":
-            return torch.ops.aten._scaled_dot_product_flash_attention(*args[:3])[0]
-        return func(*args, **(kwargs or {}))
+
+# Attention on `meta` gets the footprint that it has on devices: torch would write out the whole matrix there.
+_META = torch.library.Library("aten", "IMPL")
+_META.impl("scaled_dot_product_attention", _attention_on_meta, "AutogradMeta")

@@ -14,7 +14,7 @@ from .policy import Policy
 
 DEFAULT_GB = 2.0
 DECODE_ROWS = 8
-"""Decoding gains nothing from larger batches: convolutions at image size fill a device (on a CPU its cache) sooner."""
+"""Most pictures per decode: convolutions at image size fill a device (on a CPU its cache) sooner."""
 
 
 def saved_bytes(forward: Callable[[], Any]) -> int:
@@ -51,4 +51,5 @@ def batch_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: f
             f"train.memory_gb: one picture needs {row / 2**30:.2f} GiB of activations and the budget is "
             f"{budget_gb:g} GiB; raise it, lower the resolution or set model.gradient_checkpointing = true."
         )
-    return BatchSizes(rollout=rows, training=rows, decode=DECODE_ROWS, graphs=rows // 2)
+    decode = min(DECODE_ROWS, int(budget_gb * 2**30 / max(policy.decoding_bytes(x), 1)))
+    return BatchSizes(rollout=rows, training=rows, decode=max(decode, 1), graphs=rows // 2)

@@ -44,6 +44,10 @@ class Policy(Protocol):
         """Bytes that a training step on these states needs at its peak beside the weights, measured."""
         ...
 
+    def decoding_bytes(self, latents: Tensor) -> int:
+        """Bytes that decoding these latents needs at its peak, measured; 0 where the host sees to it."""
+        ...
+
     def decode(self, latents: Tensor) -> Tensor:
         """Images float32 [N, H, W, 3] in 0..1 on the CPU, from latents float32 [N, C, H, W]."""
         ...

@@ -29,7 +29,10 @@ from .sheet import save_sheet
 from .tree_record import node_images, record, save_tree
 from .watcher import NOBODY, Watcher
 
-FREE_TO_CHANGE = {"train.iterations", "train.reuse_graphs", "train.trees_every", "train.tensorboard", "evaluation"}
+FREE_TO_CHANGE = {
+    *("train.iterations", "train.reuse_graphs", "train.overlap_scoring", "train.trees_every", "train.tensorboard"),
+    "evaluation",
+}
 """Settings that a resumed run may have other than the run it continues."""
 
 

@@ -18,8 +18,14 @@ IMAGES_PER_PROMPT = 4
 
 
 def method_configs(branch: int, depth: int, prompts_per_iteration: int) -> dict[str, Config]:
-    """The published methods, all with branch^depth leaves per prompt; only plan, window and kernel differ."""
-    base = changed(demo_config("ink"), "train", prompts_per_iteration=prompts_per_iteration)
+    """The published methods on the bundled model; see published_methods."""
+    return published_methods(
+        changed(demo_config("ink"), "train", prompts_per_iteration=prompts_per_iteration), branch, depth
+    )
+
+
+def published_methods(base: Config, branch: int, depth: int) -> dict[str, Config]:
+    """The published methods, all with branch^depth leaves per prompt; only plan, window and kernel differ from base."""
     leaves = branch**depth
     geometric, splits = WindowTable(), WindowTable(schedule="list", at=list(spaced(depth)))
 
@@ -30,6 +36,7 @@ def method_configs(branch: int, depth: int, prompts_per_iteration: int) -> dict[
         REFERENCE: variant(PlanTable(branch=branch, depth=depth), geometric, "cps"),
         "BranchGRPO": variant(PlanTable(method="branchgrpo", branch=branch, depth=depth), splits, "dance_sde"),
         "MixGRPO": variant(PlanTable(method="mixgrpo", depth=depth, roots=leaves), geometric, "cps"),
+        "Flow-GRPO-Fast": variant(PlanTable(method="mixgrpo", depth=2, roots=leaves), geometric, "flow_sde"),
         "Flow-GRPO": variant(PlanTable(method="flow_grpo", roots=leaves), geometric, "flow_sde"),
         "DanceGRPO": variant(PlanTable(method="dance_grpo", roots=leaves, shared_noise=True), geometric, "dance_sde"),
     }

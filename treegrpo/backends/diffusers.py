@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dic
 from torch import Tensor
 
 from ..errors import UsageError
-from ..live_bytes import training_peak
+from ..live_bytes import peak_bytes, training_bytes
 from ..process import Path
 from .adapter_precision import compute_like_input
 from .adapter_state import check_fits
@@ -111,9 +111,16 @@ class DiffusersPolicy:
         if economy.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()
         if economy.compile:
-            for module in self.network.modules():
-                if type(module).__name__ in self.family.BLOCKS:
+            self.compile_blocks()
+
+    def compile_blocks(self, wanted: bool = True) -> None:
+        """Have the network's blocks compiled when they first run, or run as they are."""
+        for module in self.network.modules():
+            if type(module).__name__ in self.family.BLOCKS:
+                if wanted:
                     module.compile()
+                else:
+                    module._compiled_call_impl = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -186,7 +193,7 @@ class DiffusersPolicy:
     def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
         """See Policy.training_bytes."""
         self.embed(prompts)
-        return training_peak(lambda: self.denoise(x, sigma, prompts), self.parameters())
+        return training_bytes(lambda: self.denoise(x, sigma, prompts), self.parameters()).peak
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Conditioning:
@@ -207,6 +214,10 @@ class DiffusersPolicy:
         columns = zip(*(self._embeddings[text] for text in distinct), strict=True)
         return tuple(torch.cat(column).to(self.device)[rows] for column in columns)
 
+    def decoding_bytes(self, latents: Tensor) -> int:
+        """See Policy.decoding_bytes."""
+        return peak_bytes(lambda: self.decode(latents))
+
     def forget_prompts(self) -> None:
         """Drop all embeddings, so that prompts are encoded anew."""
         self._embeddings.clear()
@@ -215,7 +226,8 @@ class DiffusersPolicy:
     def decode(self, latents: Tensor) -> Tensor:
         """See Policy.decode."""
         with self.placement.vae():
-            return self.family.decode(self.pipeline, latents)
+            images = self.family.decode(self.pipeline, latents)
+        return images if images.is_meta else images.cpu()
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """See Policy.parameters."""

@@ -20,15 +20,16 @@ class Placement:
 
     def __init__(self, pipeline: Any, network: nn.Module, device: torch.device, offload: bool) -> None:
         parts = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
-        self.device = device
-        self.idle = torch.device("cpu") if offload else device
+        self.device = torch.empty(0, device=device).device  # with its number, as weights name it
+        # Shapes on `meta` take no room, so there is nothing to move.
+        self.idle = torch.device("cpu") if offload and device.type != "meta" else self.device
         self.network = network
         self._vae: nn.Module = pipeline.vae
         self.encoders = [part for name, part in parts.items() if name.startswith("text_encoder")]
         self._brought: list[nn.Module] = []
-        if not offload:
+        if self.idle == self.device:
             for part in parts.values():
-                _move(part, device)
+                _move(part, self.device)
 
     def bring_network(self) -> None:
         """Have the network on the device, and the text encoders off it."""
@@ -58,7 +59,6 @@ class Placement:
 
 
 def _move(part: nn.Module, device: torch.device) -> None:
-    """Move a part, unless it is there; tensors on `meta` stay what they are."""
-    if all(weight.device == device for weight in part.parameters()):
-        return
-    part.to(device)
+    """Move a part, unless it is there."""
+    if any(weight.device != device for weight in part.parameters()):
+        part.to(device)

@@ -134,6 +134,10 @@ class ComfyPolicy:
         kept = saved_bytes(lambda: self.denoise(x, sigma, prompts))
         return kept + max((block.bytes_inside for block in self.blocks), default=0)
 
+    def decoding_bytes(self, latents: Tensor) -> int:
+        """See Policy.decoding_bytes: ComfyUI splits what its VAE decodes by the memory that is free."""
+        return 0
+
     def _predict(self, x: Tensor, sigma: float, positive: Conditioning) -> Tensor:
         guider = comfy.samplers.CFGGuider(self.patcher)
         guider.set_conds(positive, self.negative)

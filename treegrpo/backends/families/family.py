@@ -51,7 +51,7 @@ class Family(Protocol):
         ...
 
     def decode(self, pipeline: Any, latents: Tensor) -> Tensor:
-        """Images float32 [N, H, W, 3] in 0..1 on the CPU."""
+        """Images float32 [N, H, W, 3] in 0..1."""
         ...
 
     def file_name(self, weight: str) -> str:

@@ -79,7 +79,7 @@ def guide(x: Tensor, unconditional: Tensor, conditional: Tensor, guidance: float
 
 
 def decode(pipeline: QwenImagePipeline, latents: Tensor) -> Tensor:
-    """Images float32 [N, H, W, 3] in 0..1 on the CPU; the VAE is one of videos and decodes a single frame."""
+    """Images float32 [N, H, W, 3] in 0..1; the VAE is one of videos and decodes a single frame."""
     vae = pipeline.vae
     mean, std = (
         latents.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (vae.config.latents_mean, vae.config.latents_std)

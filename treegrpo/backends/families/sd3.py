@@ -80,7 +80,7 @@ def predict(
 
 
 def decode(pipeline: StableDiffusion3Pipeline, latents: Tensor) -> Tensor:
-    """Images float32 [N, H, W, 3] in 0..1 on the CPU."""
+    """Images float32 [N, H, W, 3] in 0..1."""
     vae = pipeline.vae
     raw = latents / vae.config.scaling_factor + vae.config.shift_factor
     return to_images(vae.decode(raw.to(vae.dtype), return_dict=False)[0])

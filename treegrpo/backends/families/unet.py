@@ -67,7 +67,7 @@ def predict(pipeline: Any, x: Tensor, sigma: float, words: Tensor, **added: Any)
 
 
 def decode(pipeline: Any, latents: Tensor) -> Tensor:
-    """Images float32 [N, H, W, 3] in 0..1 on the CPU; with the mean and spread of the latents where the VAE has any."""
+    """Images float32 [N, H, W, 3] in 0..1; with the mean and spread of the latents where the VAE has any."""
     vae = pipeline.vae
     raw = latents / vae.config.scaling_factor
     mean, std = vae.config.get("latents_mean"), vae.config.get("latents_std")

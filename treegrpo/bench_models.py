@@ -1,0 +1,54 @@
+"""The models that `bench train` measures: the bundled one, and well-known ones in true size with random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .assemble import build_policy, policy_options
+from .backends.architectures import HUB_IDS, build
+from .backends.diffusers import DiffusersPolicy, LoraSettings
+from .config import Config, make_table
+from .demo import demo_config
+from .errors import check_known
+
+BUNDLED = "emoji"
+HUB_ID = {name: hub_id for hub_id, name in HUB_IDS.items()}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "sd15": {"guidance": 5.0, "height": 512, "width": 512},
+    "sdxl": {"guidance": 5.0, "height": 1024, "width": 1024},
+    "sd35_medium": {"guidance": 4.5, "height": 512, "width": 512},
+    "flux_dev": {"guidance": 3.5, "height": 512, "width": 512, "max_sequence_length": 512},
+}
+"""As the models are trained and used; SD3.5-medium as in the paper."""
+PROMPTS = ["a bear", "a frog in the rain", "a lighthouse", "two bells", "a pineapple", "a red bicycle", "a bee", "rain"]
+
+
+def bench_config(model: str, prompts_per_iteration: int, memory_gb: float | None, **changes: Any) -> Config:
+    """The configuration of a model's run; `changes` go into its [model] table. Raises UsageError for an unknown model.
+
+    memory_gb: for activations; by default what the bundled model's demo takes.
+    """
+    check_known("--model", model, (BUNDLED, *SETTINGS))
+    base = demo_config("ink")
+    train: dict[str, Any] = {"prompts_per_iteration": prompts_per_iteration}
+    if memory_gb:
+        train["memory_gb"] = memory_gb
+    tables = base.model_dump()
+    if model != BUNDLED:
+        tables["model"] = {"path": HUB_ID[model], "dtype": "bfloat16", **SETTINGS[model]}
+        tables["rewards"] = [{"name": "jpeg_compressibility"}]  # its time is the same with noise as with pictures
+        train["prompts"] = PROMPTS
+    tables["model"] |= changes
+    tables["train"] |= train
+    return make_table(Config, **tables)
+
+
+def open_bench_policy(model: str, config: Config, device: torch.device) -> DiffusersPolicy:
+    """The policy of a configuration made by bench_config; random weights but for the bundled model."""
+    if model == BUNDLED:
+        return build_policy(config)
+    pipeline = build(model, device, torch.bfloat16)
+    lora = LoraSettings(config.lora.rank, config.lora.alpha, config.lora.targets)
+    return DiffusersPolicy(pipeline, lora, device=device, **policy_options(config.model))

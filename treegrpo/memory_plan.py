@@ -1,0 +1,132 @@
+"""What a run will need of a device's memory, part by part, before any weight is loaded.
+
+Everything is computed on the `meta` device, where tensors have shapes and no numbers: the same code that trains runs
+there, and the tensors that it makes are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from .assemble import policy_options
+from .config import Config
+from .grow import BatchSizes
+from .live_bytes import peak_bytes, training_bytes
+from .memory import batch_sizes
+from .plan import TreePlan
+
+if TYPE_CHECKING:
+    from .backends.diffusers import DiffusersPolicy
+
+META = torch.device("meta")
+PROMPT = "a prompt"
+OPTIMIZER_BYTES = 8
+"""AdamW keeps two float32 moments of every weight."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes at the peak of each part of an iteration, and what they are made of.
+
+    sizes: batches that fit train.memory_gb. network, encoders, vae, adapter (weights, moments and gradients): what
+    stays on the device, 0 for what is offloaded. tree: states and predictions of the largest rollout. graphs: kept for
+    the first update. phases: encode, grow, decode, update.
+    """
+
+    sizes: BatchSizes
+    network: int
+    encoders: int
+    vae: int
+    adapter: int
+    tree: int
+    graphs: int
+    phases: dict[str, int]
+
+    @property
+    def peak(self) -> int:
+        """The most of all phases."""
+        return max(self.phases.values())
+
+
+def predict(config: Config) -> MemoryPlan:
+    """The memory of a headless run on one device with the rewards elsewhere.
+
+    Raises UsageError where the model's configuration is not at hand, and when one picture does not fit the budget.
+    """
+    from .backends.diffusers import DiffusersPolicy, LoraSettings
+    from .backends.skeleton import skeleton
+
+    dtype = getattr(torch, config.model.dtype or "bfloat16")
+    lora = LoraSettings(config.lora.rank, config.lora.alpha, config.lora.targets)
+    pipeline = skeleton(config.model.config or config.model.path, dtype)
+    policy = DiffusersPolicy(pipeline, lora, device=META, **policy_options(config.model))
+    sizes = batch_sizes(policy, [PROMPT], config.plan.steps, config.train.memory_gb)
+    plan, prompts = _largest_plan(config), config.train.prompts_per_iteration
+    offload = config.model.offload
+    network, vae = _weights([policy.network]), _weights([policy.pipeline.vae])
+    encoders = _weights(policy.placement.encoders)
+    weights = sum(weight.numel() for weight in policy.parameters())
+    network -= 4 * weights
+    adapter = (4 + OPTIMIZER_BYTES) * weights
+    latent = 4 * policy.initial_noise(1, 1.0, torch.Generator()).numel()
+    stays = network + adapter + (0 if offload else encoders + vae)
+
+    trained = plan.cost().trained_nodes * prompts
+    sigma = float(policy.sigmas(config.plan.steps)[0])
+    kept = {level for t in plan.stochastic_steps for level in (t, t + 1)} | {plan.steps}
+    states = sum(plan.nodes(level) for level in kept)
+    tree = latent * prompts * (states + plan.cost().trained_nodes)  # and the predictions of trained nodes
+    frontier = latent * prompts * plan.leaves * 4  # x, prediction, mean and noise of a level
+    rollout, training = (_rows(policy, min(n, plan.leaves * prompts)) for n in (sizes.rollout, sizes.training))
+
+    def draw() -> Tensor:
+        with torch.no_grad():
+            return policy.denoise(rollout, sigma, [PROMPT] * len(rollout))
+
+    step = training_bytes(lambda: policy.denoise(training, sigma, [PROMPT] * len(training)), policy.parameters())
+    reused = config.train.reuse_graphs and trained <= sizes.graphs
+    graphs = trained * step.kept // len(training) if reused else 0
+    pictures = _rows(policy, min(sizes.decode, plan.leaves * prompts))
+    return MemoryPlan(
+        sizes=sizes,
+        network=network,
+        encoders=0 if offload else encoders,
+        vae=0 if offload else vae,
+        adapter=adapter + 4 * weights,
+        tree=tree,
+        graphs=graphs,
+        phases={
+            "encode": encoders if offload else stays,
+            "grow": stays + tree + frontier + graphs + peak_bytes(draw),
+            "decode": stays + tree + graphs + (vae if offload else 0) + policy.decoding_bytes(pictures),
+            "update": stays + tree + 4 * weights + max(step.peak, graphs + step.peak - step.kept if graphs else 0),
+        },
+    )
+
+
+def _largest_plan(config: Config) -> TreePlan:
+    """The plan of the window whose tree keeps most; all windows keep the same nodes, so any will do."""
+    return config.make_plan(0, torch.Generator().manual_seed(0))
+
+
+def _rows(policy: DiffusersPolicy, count: int) -> Tensor:
+    """States of `count` pictures on `meta`."""
+    return torch.empty((count, *policy.latent_shape), device=META)
+
+
+def _weights(parts: Iterable[nn.Module]) -> int:
+    return sum(_bytes(each) for part in parts for each in (*part.parameters(), *part.buffers()))
+
+
+def _bytes(tensor: Tensor) -> int:
+    """What a tensor takes; of a quantised one, its numbers and scales."""
+    if is_traceable_wrapper_subclass(tensor):
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_bytes(getattr(tensor, name)) for name in names)
+    return tensor.numel() * tensor.element_size()
