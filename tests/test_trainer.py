@@ -15,7 +15,7 @@ from treegrpo.iteration import prompts_of
 from treegrpo.judged import Judged
 from treegrpo.rewards.clipscore import ClipScore
 from treegrpo.rewards.jpeg import JpegCompressibility, JpegIncompressibility
-from treegrpo.run_folder import RunFolder
+from treegrpo.run_folder import RunFolder, read_metrics
 from treegrpo.run_state import RunState
 from treegrpo.trainer import train
 
@@ -196,7 +196,7 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
         metrics = folder / "metrics.jsonl"
         lines = len(metrics.read_text().splitlines()) if metrics.exists() else 0
         while time.monotonic() < deadline and process.poll() is None:  # let one more iteration happen, then some
-            if (folder / "metrics.jsonl").exists() and len(RunFolder.metrics(_Files(folder))) > lines:
+            if len(read_metrics(folder)) > lines:
                 break
             time.sleep(0.01)
         time.sleep(delay)
@@ -212,13 +212,6 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
             lora_file.read(folder / "lora.safetensors")
     run(config, folder, resume=True)
     assert lasting(folder) == lasting(path)
-
-
-class _Files:
-    """Reads a run folder's metrics without taking its lock."""
-
-    def __init__(self, path):
-        self.metrics_file = path / "metrics.jsonl"
 
 
 def test_another_config_cannot_continue_a_run(finished, tmp_path):

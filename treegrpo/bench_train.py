@@ -34,6 +34,7 @@ from .iteration import Rewards, make_optimizer
 from .memory import batch_sizes
 from .memory_plan import predict
 from .process import Path as DiffusionPath
+from .rewards.host import accelerator
 from .variants import REFERENCE, changed, published_methods
 
 PARTS = ("grow", "decode", "score", "update")
@@ -87,7 +88,7 @@ def bench_train(
     for each in what:
         check_known("--what", each, WHAT)
     config = _in_window(bench_config(model, prompts_per_iteration, memory_gb, **options))
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = accelerator()
     policy = open_bench_policy(model, config, device)
     rewards, prompts = build_rewards(config.rewards), read_prompts(config.train.prompts)
     sizes = batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)

@@ -83,7 +83,8 @@ def predict(config: Config) -> MemoryPlan:
     states = sum(plan.nodes(level) for level in kept)
     tree = latent * prompts * (states + plan.cost().trained_nodes)  # and the predictions of trained nodes
     frontier = latent * prompts * plan.leaves * 4  # x, prediction, mean and noise of a level
-    rollout, training = (_rows(policy, min(n, plan.leaves * prompts)) for n in (sizes.rollout, sizes.training))
+    rollout = _rows(policy, min(sizes.rollout, plan.cost().peak_frontier * prompts))
+    training = _rows(policy, min(sizes.training, max(plan.nodes(t) for t in plan.stochastic_steps) * prompts))
 
     def draw() -> Tensor:
         with torch.no_grad():

@@ -38,7 +38,8 @@ def _is_roomy(device: torch.device) -> bool:
 
 def accelerator() -> torch.device:
     """The machine's accelerator, or its CPU."""
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    # A build of torch for CUDA names it also on machines that have none.
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 @dataclass(frozen=True)
