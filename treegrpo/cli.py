@@ -58,11 +58,18 @@ def plan(
     at: Annotated[str, typer.Option(help='Free list of steps instead of a window, such as "0,3,6".')] = "",
     roots: Annotated[int, typer.Option(min=1, help="Trees (or independent rollouts) per prompt.")] = 1,
     leaf_limit: Annotated[int, typer.Option(min=2, help="The most leaves per prompt.")] = 4096,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", help="The TOML file of a run: its plan, and the memory that it will take."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Print what one prompt costs under a plan, before any work."""
+    """Print what one prompt costs under a plan, before any work; with --recipe, the memory of a run, too."""
     from .plan_table import plan_costs, print_costs
 
+    if recipe is not None:
+        _plan_recipe(recipe, as_json)
+        return
     table: dict[str, Any] = {
         "method": method,
         "steps": steps,
@@ -76,6 +83,21 @@ def plan(
         print(json.dumps(rows[0] if len(rows) == 1 else rows))
     else:
         print_costs(rows)
+
+
+def _plan_recipe(recipe: Path, as_json: bool) -> None:
+    from .config_file import read_config
+    from .memory_plan import predict
+    from .plan_table import plan_costs, print_costs, print_memory
+
+    config = read_config(recipe)
+    start = config.window.start if config.window.schedule == "fixed" else None
+    rows, memory = plan_costs(config.plan.model_dump(), start, config.window.at), predict(config)
+    if as_json:
+        print(json.dumps({"plan": rows, "memory": {**asdict(memory), "peak": memory.peak}}))
+    else:
+        print_costs(rows)
+        print_memory(memory, config)
 
 
 @app.command()

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from . import window as windows
-from .config import PlanTable, WindowTable, make_plan, make_table
+from .config import Config, PlanTable, WindowTable, make_plan, make_table
 from .console import console
+from .memory_plan import MemoryPlan
 
 WINDOWED = ("treegrpo", "mixgrpo")
 
@@ -56,3 +57,26 @@ def print_costs(rows: list[dict[str, Any]]) -> None:
     if len(rows) > 1:
         mean = sum(row["probability"] * row["evaluations"] for row in rows)
         console.print(f"Mean over the geometric window schedule (r = 0.5): {mean:.1f} evaluations.")
+
+
+def print_memory(plan: MemoryPlan, config: Config) -> None:
+    """What a run takes of a device: the peak of every part of an iteration, what stays, and the batches."""
+    from rich.table import Table
+
+    table = Table(title=f"{config.model.path}: memory in GiB", title_justify="left")
+    for name in ("what", "GiB"):
+        table.add_column(name, justify="right" if name == "GiB" else "left")
+    for name in ("network", "encoders", "vae", "adapter", "tree", "graphs"):
+        table.add_row(name, f"{getattr(plan, name) / 2**30:.2f}")
+    table.add_section()
+    for name, size in plan.phases.items():
+        table.add_row(f"peak while it is to {name}", f"{size / 2**30:.2f}")
+    table.add_section()
+    table.add_row("peak", f"{plan.peak / 2**30:.2f}")
+    console.print(table)
+    console.print(
+        f"Pictures at a time: {plan.sizes.training} through the network, {plan.sizes.decode} decoded; nodes that keep "
+        f"their graphs: {plan.sizes.graphs}. A learned reward takes its weights beside the network while it scores "
+        "(docs/rewards.md), and CUDA itself about half a GiB.",
+        soft_wrap=True,
+    )

@@ -31,11 +31,11 @@ GUIDANCES = [1.0, 2.5]
 
 
 def open_tiny(family, guidance=1.0, **settings):
-    """A policy on a tiny pipeline, with an adapter of rank 2."""
+    """A policy on a tiny pipeline, or the one that is given, with an adapter of rank 2."""
     pixels = side(family)
     lora = LoraSettings(2, settings.pop("alpha", 2.0), settings.pop("targets", "attention"))
     return DiffusersPolicy(
-        tiny_pipeline(family),
+        settings.pop("pipeline", None) or tiny_pipeline(family),
         lora,
         guidance,
         height=pixels,

@@ -102,6 +102,8 @@ class DiffusersPolicy:
         for module in pipeline.components.values():
             if isinstance(module, torch.nn.Module):
                 module.requires_grad_(False).eval()
+        if self.network.dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
+            pipeline.vae.float()  # SDXL's overflows in float16, and says so
         if economy.weights:
             quantise(self.network, economy.weights)
         self._add_adapter()
@@ -269,6 +271,4 @@ def load(
     device = PartialState(cpu=cpu).device
     pipeline = load_pipeline(path, dtype or ("float32" if device.type == "cpu" else "bfloat16"), config)
     pipeline.set_progress_bar_config(disable=True)
-    if pipeline.dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
-        pipeline.vae.float()  # SDXL's overflows in float16, and says so
     return DiffusersPolicy(pipeline, lora, device=device, **options)
