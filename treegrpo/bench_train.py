@@ -240,9 +240,10 @@ def _memory(bench: _Bench, iterations: int) -> dict[str, Any]:
         "iterations": iterations,
         "spread": (max(later) - min(later)) / min(later),
     }
+    off = "the whole process" if error is None else f"{error:+.1%}"
     console.print(
         f"Peak memory: predicted {figures['predicted_gib']:.3f} GiB, measured {figures['measured_gib']:.3f} GiB "
-        f"({'the whole process' if error is None else format(error, '+.1%')}); from iteration 2 to {iterations} it varies by {figures['spread']:.2%}.",
+        f"({off}); from iteration 2 to {iterations} it varies by {figures['spread']:.2%}.",
         soft_wrap=True,
     )
     return figures
