@@ -27,6 +27,7 @@ def test_methods_are_timed_by_part_at_equal_leaves(tmp_path, capsys):
         assert row["leaves_per_second"] == pytest.approx(27 / row["seconds_per_iteration"])
         assert min(row["seconds"].values()) > 0
         assert row["peak_gib"] > 0.1
+        assert row["ratio_error"] == 0
     # One at a time is the same iteration: only rounding tells it from batches.
     assert rows[ONE_BY_ONE]["gradient"] < 1e-3
     assert rows["MixGRPO"]["gradient"] is None

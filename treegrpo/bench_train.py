@@ -58,6 +58,7 @@ class Entry:
     seconds: list[dict[str, float]] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
     first_norm: float = 0.0
+    ratio_error: float = 0.0
 
     @property
     def name(self) -> str:
@@ -138,6 +139,7 @@ class _Bench:
             outcome = advance(entry.contender, self.policy, self.rewards, self.prompts, entry.sizes)
         if entry.contender.iterations == 1:
             entry.first_norm = outcome.statistics.grad_norm[0] or 0.0
+        entry.ratio_error = max(entry.ratio_error, outcome.statistics.ratio_error[0])
         spent = entry.contender.seconds
         entry.seconds.append({part: spent[part] - before.get(part, 0.0) for part in spent})
         entry.peaks.append(entry.contender.peak_bytes)
@@ -322,6 +324,7 @@ def _row(entry: Entry, reference: Entry, bench: _Bench) -> dict[str, Any]:
         "seconds": _medians(entry),
         "leaves_per_second": cost.leaves * prompts / median(entry.totals),
         "peak_gib": max(entry.peaks) / GIB,
+        "ratio_error": entry.ratio_error,
         "gradient": abs(entry.first_norm / reference.first_norm - 1) if entry.same else None,
     }
 
@@ -331,7 +334,7 @@ def _print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
     columns = (
         *("", "evaluations", "trained nodes", "count", "time [least, most]", "s/iteration", "leaves/s"),
         *(f"{part} s" for part in PARTS),
-        *("peak GiB", "gradient"),
+        *("peak GiB", "ratio - 1", "gradient"),
     )
     console.print(f"\n{title}:\n")
     lines = [columns, ("---",) * len(columns)]
@@ -349,6 +352,7 @@ def _print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
                 f"{row['leaves_per_second']:.1f}",
                 *(f"{row['seconds'][part]:.3f}" for part in PARTS),
                 f"{row['peak_gib']:.2f}",
+                f"{row['ratio_error']:.0e}",
                 "-" if gradient is None else f"{gradient:.0e}",
             )
         )
@@ -356,7 +360,7 @@ def _print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
         console.print(f"| {' | '.join(line)} |", soft_wrap=True, markup=False)
     console.print(
         "\nPer iteration. Against the first row: count is evaluations + 3 x trained nodes, time the median of the "
-        "rounds, gradient how far the length of the first gradient is off.",
+        "rounds. ratio - 1: the largest of a first pass; gradient: how far the length of the first gradient is off.",
         soft_wrap=True,
     )
 
