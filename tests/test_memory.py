@@ -3,8 +3,9 @@ import weakref
 import pytest
 import torch
 
+from treegrpo.backends.comfy.saved_bytes import saved_bytes
 from treegrpo.errors import UsageError
-from treegrpo.memory import batch_sizes, saved_bytes
+from treegrpo.memory import batch_sizes
 
 
 def test_counts_each_saved_tensor_once_and_no_weights():

@@ -54,7 +54,7 @@ def test_a_run_that_was_halved_equals_one_that_started_so(tmp_path, caplog, afte
     assert [report.iteration for report in reports] == [0, 1, 2]
     assert [report.ratio_error[0] for report in reports] == [0.0] * 3
     sentences = [record.getMessage() for record in caplog.records]
-    assert sentences == [f"out of memory: this iteration starts again with {n} pictures at a time." for n in (4, 2)]
+    assert sentences == [f"out of memory: starting again with {n} pictures at a time." for n in (4, 2)]
     for name, weight in expected.items():
         assert torch.equal(state[name], weight), name
 
@@ -116,5 +116,5 @@ def test_the_command_line_says_what_to_lower(tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("the device is full")
 
     monkeypatch.setattr("treegrpo.iteration.decode", full)
-    with pytest.raises(RunError, match=r"out of memory with one picture at a time: lower model\.height"):
+    with pytest.raises(RunError, match=r"out of memory with one picture at a time: set model\.gradient_checkpointing"):
         train_from_config(small_config(tmp_path), tmp_path / "run", False, "")

@@ -83,6 +83,9 @@ class ToyPolicy:
     def initial_noise(self, count: int, sigma: float, generator: torch.Generator) -> Tensor:
         return sigma * torch.randn((count, 1, 1, self.dims), generator=generator, dtype=self.dtype)
 
+    def prepare(self, prompts: Sequence[str]) -> None:
+        pass
+
     def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
         assert len(prompts) == len(x)
         self.calls.append(len(x))

@@ -8,14 +8,11 @@ budget; judging is not training time. A contender and seed have a run folder: me
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from .assemble import build_policy, build_rewards
 from .config import Config
@@ -27,6 +24,7 @@ from .evaluation import Evaluation, evaluate
 from .iteration import make_optimizer
 from .learning_curve import folder_of
 from .learning_summary import summarise
+from .machine import machine
 from .memory import batch_sizes
 from .policy import Policy
 from .run_folder import RunFolder
@@ -204,13 +202,3 @@ def _check(folder: RunFolder, config: Config, policy: Policy) -> None:
             "config.json); measure in another folder, or as it was."
         )
     folder.save_config(settings)
-
-
-def machine(policy: Policy) -> dict[str, str | int]:
-    """What the times depend on."""
-    on_gpu = policy.parameters()[0].device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }

@@ -12,6 +12,7 @@ from .backends.diffusers import DiffusersPolicy, LoraSettings
 from .config import Config, make_table
 from .demo import demo_config
 from .errors import check_known
+from .rewards.host import accelerator
 
 BUNDLED = "emoji"
 HUB_ID = {name: hub_id for hub_id, name in HUB_IDS.items()}
@@ -28,13 +29,12 @@ PROMPTS = ["a bear", "a frog in the rain", "a lighthouse", "two bells", "a pinea
 def bench_config(model: str, prompts_per_iteration: int, memory_gb: float | None, **changes: Any) -> Config:
     """The configuration of a model's run; `changes` go into its [model] table. Raises UsageError for an unknown model.
 
-    memory_gb: for activations; by default what the bundled model's demo takes.
+    memory_gb: for activations; by default what the bundled model's demo takes, and 8 for the others.
     """
     check_known("--model", model, (BUNDLED, *SETTINGS))
     base = demo_config("ink")
-    train: dict[str, Any] = {"prompts_per_iteration": prompts_per_iteration}
-    if memory_gb:
-        train["memory_gb"] = memory_gb
+    memory_gb = memory_gb or (base.train.memory_gb if model == BUNDLED else 8.0)
+    train: dict[str, Any] = {"prompts_per_iteration": prompts_per_iteration, "memory_gb": memory_gb}
     tables = base.model_dump()
     if model != BUNDLED:
         tables["model"] = {"path": HUB_ID[model], "dtype": "bfloat16", **SETTINGS[model]}
@@ -45,10 +45,11 @@ def bench_config(model: str, prompts_per_iteration: int, memory_gb: float | None
     return make_table(Config, **tables)
 
 
-def open_bench_policy(model: str, config: Config, device: torch.device) -> DiffusersPolicy:
+def open_bench_policy(model: str, config: Config) -> DiffusersPolicy:
     """The policy of a configuration made by bench_config; random weights but for the bundled model."""
     if model == BUNDLED:
         return build_policy(config)
-    pipeline = build(model, device, torch.bfloat16)
+    device = accelerator()
+    pipeline = build(model, device, getattr(torch, config.model.dtype or "bfloat16"))
     lora = LoraSettings(config.lora.rank, config.lora.alpha, config.lora.targets)
     return DiffusersPolicy(pipeline, lora, device=device, **policy_options(config.model))

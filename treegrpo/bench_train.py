@@ -8,7 +8,6 @@ evaluations: the geometric schedule takes 177 on average.
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,10 +30,10 @@ from .contender import TRAINING_COST, Contender, advance
 from .errors import check_known
 from .grow import BatchSizes
 from .iteration import Rewards, make_optimizer
+from .machine import machine
 from .memory import batch_sizes
 from .memory_plan import predict
 from .process import Path as DiffusionPath
-from .rewards.host import accelerator
 from .variants import REFERENCE, changed, published_methods
 
 PARTS = ("grow", "decode", "score", "update")
@@ -89,14 +88,13 @@ def bench_train(
     for each in what:
         check_known("--what", each, WHAT)
     config = _in_window(bench_config(model, prompts_per_iteration, memory_gb, **options))
-    device = accelerator()
-    policy = open_bench_policy(model, config, device)
+    policy = open_bench_policy(model, config)
     rewards, prompts = build_rewards(config.rewards), read_prompts(config.train.prompts)
     sizes = batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
     bench = _Bench(policy, rewards, prompts, config, sizes)
     result: dict[str, Any] = {
         "model": model,
-        **_machine(device),
+        **machine(policy),
         "dtype": str(policy.dtype).removeprefix("torch."),
         "latent": list(policy.latent_shape),
         "prompts_per_iteration": prompts_per_iteration,
@@ -163,11 +161,6 @@ class _Bench:
 
 def _in_window(config: Config) -> Config:
     return changed(config, "window", schedule="fixed", start=WINDOW_START)
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def _methods(bench: _Bench, seconds: float) -> dict[str, Any]:
@@ -264,7 +257,7 @@ def _roofline(bench: _Bench, entry: Entry) -> dict[str, Any]:
         torch.autograd.grad(out, policy.parameters(), torch.ones_like(out))
     cost = config.make_plan(0, torch.Generator()).cost()
     prompts = config.train.prompts_per_iteration
-    reused = config.train.reuse_graphs and cost.trained_nodes * prompts <= bench.sizes.graphs
+    reused = config.train.reuse_graphs and bench.sizes.keep_graphs(cost.trained_nodes * prompts)
     update = both.get_total_flops() - (forward.get_total_flops() if reused else 0)
     spent = _medians(entry)
     figures = {
@@ -389,10 +382,8 @@ def _unguided(policy: DiffusersPolicy) -> Iterator[None]:
         policy.guidance = guidance
 
 
-@contextmanager
-def _forgetting(policy: DiffusersPolicy) -> Iterator[None]:
-    policy.forget_prompts()
-    yield
+def _forgetting(policy: DiffusersPolicy) -> AbstractContextManager[None]:
+    return policy.without_embeddings()
 
 
 @contextmanager
@@ -401,14 +392,15 @@ def _checkpointing(policy: DiffusersPolicy) -> Iterator[None]:
     try:
         yield
     finally:
-        policy.network.disable_gradient_checkpointing()
+        if not policy.economy.gradient_checkpointing:
+            policy.network.disable_gradient_checkpointing()
 
 
 @contextmanager
 def _compiled(policy: DiffusersPolicy) -> Iterator[None]:
     policy.compile_blocks()
-    with _economy(policy, compile=True):
-        try:
+    try:
+        with _economy(policy, compile=True):
             yield
-        finally:
-            policy.compile_blocks(False)
+    finally:
+        policy.compile_blocks(policy.economy.compile)

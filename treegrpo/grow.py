@@ -29,6 +29,10 @@ class BatchSizes:
     decode: int
     graphs: int = 0
 
+    def keep_graphs(self, nodes: int) -> bool:
+        """Whether all trained nodes of a rollout may keep their graphs."""
+        return nodes <= self.graphs
+
 
 def smallest(several: Sequence[BatchSizes]) -> BatchSizes:
     """Sizes that suit all."""
@@ -91,6 +95,7 @@ def grow(
     sigmas = policy.sigmas(plan.steps)
     steps = transitions(policy, plan, kernel, sigmas)
     everyone, prompts = len(prompts), prompts[share]
+    policy.prepare(prompts)
 
     def own(rows: Tensor) -> Tensor:
         return rows.unflatten(0, (everyone, -1))[share].flatten(0, 1)

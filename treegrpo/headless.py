@@ -50,8 +50,8 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
             if not is_out_of_memory(error):
                 raise
             raise RunError(
-                "out of memory with one picture at a time: lower model.height and model.width, lower lora.rank, or set "
-                "model.gradient_checkpointing = true; the run is kept."
+                "out of memory with one picture at a time: set model.gradient_checkpointing and model.offload to true "
+                "and continue the run, which is kept, or start another with lower model.height and model.width."
             ) from error
         if not folder:
             return

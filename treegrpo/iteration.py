@@ -96,7 +96,7 @@ def grow_trees(
     share = ranks.share(len(chosen))
     own = chosen[share]
     watcher.begin(number, tree_plan, own, policy.sigmas(plan.steps))
-    if tree_plan.cost().trained_nodes * len(own) > sizes.graphs:
+    if not sizes.keep_graphs(tree_plan.cost().trained_nodes * len(own)):
         graphs = None
     return grow(policy, chosen, tree_plan, kernel, generator, sizes, watcher.step, graphs, share)
 

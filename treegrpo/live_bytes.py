@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from weakref import finalize
 
@@ -54,6 +55,7 @@ class _Follow(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
+        _give_attention_its_footprint()
         self.live = self.peak = 0
         self.known: set[int] = set()
 
@@ -80,10 +82,13 @@ class _Follow(TorchDispatchMode):
         self.live -= size
 
 
+@cache
+def _give_attention_its_footprint() -> torch.library.Library:
+    """Make attention on `meta` take what it takes on devices: torch would write out the whole matrix there."""
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("scaled_dot_product_attention", _attention_on_meta, "AutogradMeta")
+    return library
+
+
 def _attention_on_meta(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
     return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
-
-
-# Attention on `meta` gets the footprint that it has on devices: torch would write out the whole matrix there.
-_META = torch.library.Library("aten", "IMPL")
-_META.impl("scaled_dot_product_attention", _attention_on_meta, "AutogradMeta")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from .errors import UsageError
 from .grow import BatchSizes
@@ -15,26 +13,6 @@ from .policy import Policy
 DEFAULT_GB = 2.0
 DECODE_ROWS = 8
 """Most pictures per decode: convolutions at image size fill a device (on a CPU its cache) sooner."""
-
-
-def saved_bytes(forward: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass of forward(), each storage counted once; weights excluded.
-
-    This is exact for training. It also bounds a forward pass without gradients, which frees each layer's tensors
-    before the next needs room.
-    """
-    storages: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
-            storage = tensor.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # an output that held its own graph would never be freed
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = forward()
-    del kept
-    return sum(storages.values())
 
 
 def batch_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: float) -> BatchSizes:

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .assemble import policy_options
 from .config import Config
+from .errors import UsageError
 from .grow import BatchSizes
 from .live_bytes import peak_bytes, training_bytes
 from .memory import batch_sizes
@@ -64,6 +65,11 @@ def predict(config: Config) -> MemoryPlan:
 
     dtype = getattr(torch, config.model.dtype or "bfloat16")
     lora = LoraSettings(config.lora.rank, config.lora.alpha, config.lora.targets)
+    if config.model.path.endswith(".safetensors") and not config.model.config:
+        raise UsageError(
+            f'model.path: the memory of "{config.model.path}" follows from the configuration of its pipeline; set '
+            "model.config to the folder or hub id that has it."
+        )
     pipeline = skeleton(config.model.config or config.model.path, dtype)
     policy = DiffusersPolicy(pipeline, lora, device=META, **policy_options(config.model))
     sizes = batch_sizes(policy, [PROMPT], config.plan.steps, config.train.memory_gb)
@@ -91,7 +97,7 @@ def predict(config: Config) -> MemoryPlan:
             return policy.denoise(rollout, sigma, [PROMPT] * len(rollout))
 
     step = training_bytes(lambda: policy.denoise(training, sigma, [PROMPT] * len(training)), policy.parameters())
-    reused = config.train.reuse_graphs and trained <= sizes.graphs
+    reused = config.train.reuse_graphs and sizes.keep_graphs(trained)
     graphs = trained * step.kept // len(training) if reused else 0
     pictures = _rows(policy, min(sizes.decode, plan.leaves * prompts))
     return MemoryPlan(

@@ -26,22 +26,26 @@ def in_smaller_batches(
     while True:
         try:
             return attempt(sizes), sizes
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             smaller = halved(sizes, rows)
             if not is_out_of_memory(error) or smaller == sizes:
                 raise
         # Outside the except clause, whose traceback would keep the tensors of the attempt alive.
         sizes = smaller
-        log.warning("out of memory: this iteration starts again with %d pictures at a time.", sizes.training)
+        log.warning("out of memory: starting again with %d pictures at a time.", sizes.training)
         restore()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
+SAYINGS = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+"""What allocators and kernels that have no class of errors for it say when memory is full."""
+
+
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is that of a full device; the CPU's allocator has no class of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """Whether an error is that of a full device."""
+    return isinstance(error, torch.OutOfMemoryError) or any(saying in str(error) for saying in SAYINGS)
 
 
 def halved(sizes: BatchSizes, rows: int) -> BatchSizes:

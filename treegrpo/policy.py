@@ -33,6 +33,10 @@ class Policy(Protocol):
         """
         ...
 
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Get ready to denoise states of these prompts: what has to make room for the network works now."""
+        ...
+
     def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
         """Predicted x0, guidance applied: float32, like x [N, C, H, W]; prompts has N entries.
 

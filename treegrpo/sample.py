@@ -16,6 +16,7 @@ from .process import ode
 @torch.no_grad()
 def sample(policy: Policy, prompts: Sequence[str], steps: int, generator: torch.Generator, batch: BatchSizes) -> Tensor:
     """Final latents float32 [N, C, H, W], one per prompt; the same seed gives the same noise for every adapter."""
+    policy.prepare(prompts)
     sigmas = policy.sigmas(steps).tolist()
     x = policy.initial_noise(len(prompts), sigmas[0], generator)
     for s, s_next in pairwise(sigmas):

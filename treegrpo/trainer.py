@@ -30,6 +30,7 @@ from .tree_record import node_images, record, save_tree
 from .watcher import NOBODY, Watcher
 
 FREE_TO_CHANGE = {
+    *("model.gradient_checkpointing", "model.offload", "model.tiled_decode", "train.memory_gb"),
     *("train.iterations", "train.reuse_graphs", "train.overlap_scoring", "train.trees_every", "train.tensorboard"),
     "evaluation",
 }
@@ -137,8 +138,10 @@ def train(
                 heldout: float | None = None
                 seen: dict[str, float | None] = {}
                 if heldout_prompts and _due(run.iteration, config.evaluation.every):
+                    attempt_to_judge = partial(judge, policy, heldout_prompts, rewards, config, watched=watched)
+                    pictures = len(heldout_prompts) * config.evaluation.images_per_prompt
                     with run.result_loaded(policy):
-                        evaluation = judge(policy, heldout_prompts, rewards, config, sizes, watched)
+                        evaluation, _ = in_smaller_batches(attempt_to_judge, lambda: None, sizes, pictures)
                     heldout, seen = _judged(run, evaluation, watched)
                     save_sheet(folder.path / "samples" / f"{run.iteration}.jpg", evaluation.images.flatten(0, 1))
                     watch.lap("evaluate")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,16 +193,23 @@ class DiffusersPolicy:
             self.guidance = training
 
     def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
-        """See Policy.training_bytes."""
-        self.embed(prompts)
-        return training_bytes(lambda: self.denoise(x, sigma, prompts), self.parameters()).peak
+        """See Policy.training_bytes; with guidance where pictures or training have any."""
+        self.prepare(prompts)
+        with self.drawing() if self.guidance == 1 else nullcontext():
+            return training_bytes(lambda: self.denoise(x, sigma, prompts), self.parameters()).peak
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """See Policy.prepare."""
+        guided = {self.guidance, self.drawing_guidance} != {1} and not self.family.DISTILLED
+        self.embed([*prompts, self.negative_prompt] if guided else prompts)
+        self.placement.bring_network()
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Conditioning:
         """The conditioning of every text; each distinct text is encoded once in the life of the policy.
 
         Each is encoded alone: in company its last digits would depend on the company, and a resumed run meets its
-        prompts in another order. Embeddings wait where idle parts do.
+        prompts in another order. Embeddings wait on the CPU: thousands of long prompts would fill a device.
         """
         distinct = list(dict.fromkeys(texts))
         new = [text for text in distinct if text not in self._embeddings]
@@ -210,7 +217,7 @@ class DiffusersPolicy:
             self.placement.bring_encoders()
             for text in new:
                 encoded = self.family.encode(self.pipeline, [text], self.max_sequence_length)
-                self._embeddings[text] = tuple(column.to(self.placement.idle) for column in encoded)
+                self._embeddings[text] = tuple(column if column.is_meta else column.cpu() for column in encoded)
         place = {text: i for i, text in enumerate(distinct)}
         rows = torch.tensor([place[text] for text in texts], device=self.device)
         columns = zip(*(self._embeddings[text] for text in distinct), strict=True)
@@ -218,11 +225,18 @@ class DiffusersPolicy:
 
     def decoding_bytes(self, latents: Tensor) -> int:
         """See Policy.decoding_bytes."""
-        return peak_bytes(lambda: self.decode(latents))
+        with torch.no_grad(), self.placement.vae():
+            return peak_bytes(lambda: self.family.decode(self.pipeline, latents))
 
-    def forget_prompts(self) -> None:
-        """Drop all embeddings, so that prompts are encoded anew."""
-        self._embeddings.clear()
+    @contextmanager
+    def without_embeddings(self) -> Iterator[None]:
+        """A context in which nothing has been encoded yet."""
+        known = self._embeddings
+        self._embeddings = {}
+        try:
+            yield
+        finally:
+            self._embeddings = known
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -251,6 +265,7 @@ class DiffusersPolicy:
 
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:
         """See Policy.load_adapter_state."""
+        self.placement.bring_network()  # an optimiser puts its moments where it finds the weights
         check_fits(state, self.adapter_state())
         own = get_peft_model_state_dict(self.network)
         set_peft_model_state_dict(self.network, {name: state[self.family.file_name(name)] for name in own})

@@ -13,9 +13,8 @@ from torch import nn
 class Placement:
     """Moves the parts of a diffusers pipeline. Without offload all of them stay on `device`.
 
-    With offload, text encoders and network are never there together, and the VAE only while it decodes. The network
-    stays once it is there: prompts are encoded before (see DiffusersPolicy.embed, which keeps what it has encoded).
-    idle: where idle parts are.
+    With offload, text encoders and network are never there together, and the VAE only while it decodes. What is there
+    stays until the other is wanted (see Policy.prepare). idle: where idle parts are.
     """
 
     def __init__(self, pipeline: Any, network: nn.Module, device: torch.device, offload: bool) -> None:
@@ -51,6 +50,7 @@ class Placement:
     def _bring(self, parts: list[nn.Module], away: list[nn.Module]) -> None:
         if self.idle == self.device or self._brought == parts:
             return
+        self._brought = []  # until all is done: memory may run out on the way
         for part in away:
             _move(part, self.idle)
         for part in parts:

@@ -39,7 +39,9 @@ def _is_roomy(device: torch.device) -> bool:
 def accelerator() -> torch.device:
     """The machine's accelerator, or its CPU."""
     # A build of torch for CUDA names it also on machines that have none.
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    # With its number: rewards may score in a thread, which has a current device of its own.
+    return torch.device(kind.type, torch.accelerator.current_device_index()) if kind else torch.device("cpu")
 
 
 @dataclass(frozen=True)

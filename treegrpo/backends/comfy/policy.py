@@ -21,12 +21,12 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
 
 from ...errors import UsageError, check_known
-from ...memory import saved_bytes
 from ...process import Path
 from ..adapter_state import check_fits
 from .adapters import Adapter, AdapterSettings
 from .conditioning import Conditioning, controls, groups, kept, stacked, without_gradients
 from .frozen import can_freeze
+from .saved_bytes import saved_bytes
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,9 @@ class ComfyPolicy:
         full = sigma > largest or math.isclose(sigma, largest, rel_tol=1e-5)
         x = self._sampling.noise_scaling(torch.tensor([sigma]), noise, torch.zeros_like(noise), full)
         return x.to(self.patcher.load_device)
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """See Policy.prepare: prompts come encoded, and ComfyUI makes room."""
 
     def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
         """See Policy.denoise. Prompts whose conditionings cannot be stacked go through the network in turn."""

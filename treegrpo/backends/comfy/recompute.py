@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ...memory import saved_bytes
+from .saved_bytes import saved_bytes
 
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:

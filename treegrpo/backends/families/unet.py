@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import UsageError
 from .pixels import to_images
 
-BLOCKS: tuple[str, ...] = ("BasicTransformerBlock", "ResnetBlock2D")
+BLOCKS: tuple[str, ...] = ("BasicTransformerBlock",)
 _ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 TARGETS = {"attention": _ATTENTION, "attention+mlp": [*_ATTENTION, "ff.net.0.proj", "ff.net.2"]}
 KOHYA = {"A.weight": "lora_down.weight", "B.weight": "lora_up.weight"}
