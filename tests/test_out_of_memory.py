@@ -118,3 +118,38 @@ def test_the_command_line_says_what_to_lower(tmp_path, monkeypatch):
     monkeypatch.setattr("treegrpo.iteration.decode", full)
     with pytest.raises(RunError, match=r"out of memory with one picture at a time: set model\.gradient_checkpointing"):
         train_from_config(small_config(tmp_path), tmp_path / "run", False, "")
+
+
+@pytest.mark.parametrize(
+    "saying",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_kernels_that_find_no_memory_are_understood(saying):
+    assert is_out_of_memory(RuntimeError(saying))
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_an_evaluation_that_does_not_fit_goes_on_in_smaller_batches(tmp_path, caplog):
+    policy = open_policy(rank=2)
+    denoise = policy.denoise
+
+    def limited(x, sigma, prompts):
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("the device is full")
+        return denoise(x, sigma, prompts)
+
+    policy.denoise = limited
+    config = small_config(tmp_path, iterations=1, trees_every=0)
+    few = config.train.model_copy(update={"prompts_per_iteration": 1})  # four leaves: training fits
+    often = config.evaluation.model_copy(update={"every": 1})
+    config = config.model_copy(update={"train": few, "evaluation": often})
+    with caplog.at_level(logging.WARNING, "treegrpo"), RunFolder(tmp_path / "run") as folder:
+        [report] = train(policy, REWARDS, config, folder, PROMPTS, PROMPTS, sizes=BatchSizes(64, 4, 8))
+    assert report.heldout is not None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"out of memory: starting again with {n} pictures at a time." for n in (2, 1)
+    ]

@@ -176,3 +176,44 @@ def test_prompts_are_encoded_once(monkeypatch):
     with policy.without_embeddings():
         assert all(torch.equal(a, b) for a, b in zip(policy.embed(PROMPTS), first, strict=True))
     assert encoded == [[text] for text in PROMPTS] * 2
+
+
+def test_what_is_moved_does_not_count_as_what_the_work_needs(monkeypatch):
+    plain, policy = open_tiny("sd15", 2.0), open_tiny("sd15", 2.0)
+    copies = []
+    monkeypatch.setattr(placement, "_move", lambda part, device: copies.append(torch.zeros(10**6)))
+    policy.placement.idle = torch.device("meta")  # another device, so that parts are moved
+    x = policy.initial_noise(1, 1.0, torch.Generator().manual_seed(0))
+    assert policy.training_bytes(x, 1.0, PROMPTS[:1]) == plain.training_bytes(x, 1.0, PROMPTS[:1])
+    assert policy.decoding_bytes(x) == plain.decoding_bytes(x)
+    assert len(copies) > 3
+
+
+def test_a_rollout_of_new_prompts_moves_every_part_once(monkeypatch):
+    policy = open_tiny("sd15", 2.0)
+    moved = []
+    monkeypatch.setattr(placement, "_move", lambda part, device: moved.append((part, device.type)))
+    policy.placement.idle = torch.device("meta")
+    plan = preset("treegrpo", steps=STEPS, window=(1, 2), branch=2, roots=1)
+    grow(policy, PROMPTS, plan, Kernel("ddim"), torch.Generator().manual_seed(0), SIZES)
+    network, encoder = policy.network, policy.pipeline.text_encoder
+    assert moved == [(network, "meta"), (encoder, "cpu"), (encoder, "meta"), (network, "cpu")]
+
+
+def test_a_move_that_fails_is_made_again(monkeypatch):
+    policy = open_tiny("sd15")
+    policy.placement.idle = torch.device("meta")
+    moved = []
+
+    def full(part, device):
+        raise torch.OutOfMemoryError("the device is full")
+
+    monkeypatch.setattr(placement, "_move", lambda part, device: moved.append(part))
+    policy.placement.bring_network()
+    monkeypatch.setattr(placement, "_move", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        policy.placement.bring_encoders()
+    monkeypatch.setattr(placement, "_move", lambda part, device: moved.append(part))
+    moved.clear()
+    policy.placement.bring_network()
+    assert policy.network in moved
