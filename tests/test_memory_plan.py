@@ -92,7 +92,8 @@ def test_offloaded_parts_are_not_counted_together():
     assert together.encoders > 0
     assert together.vae > 0
     assert (apart.encoders, apart.vae) == (0, 0)
-    assert apart.phases["encode"] == together.encoders
+    moments = 8 * together.adapter // 16  # of 16 bytes a weight; they stay when the network makes room
+    assert apart.phases["encode"] == together.encoders + moments
     assert together.phases["update"] - apart.phases["update"] == together.encoders + together.vae
 
 

@@ -109,7 +109,7 @@ def predict(config: Config) -> MemoryPlan:
         tree=tree,
         graphs=graphs,
         phases={
-            "encode": encoders if offload else stays,
+            "encode": encoders + OPTIMIZER_BYTES * weights if offload else stays,
             "grow": stays + tree + frontier + graphs + peak_bytes(draw),
             "decode": stays + tree + graphs + (vae if offload else 0) + policy.decoding_bytes(pictures),
             "update": stays + tree + 4 * weights + max(step.peak, graphs + step.peak - step.kept if graphs else 0),
