@@ -19,15 +19,18 @@ SECONDS = 240
 """A test that hangs is ended after so long; a busy machine takes half a minute to import everything twice."""
 
 
-def on_ranks(work: Callable, *arguments: Any, size: int = 2) -> list[Any]:
-    """work(ranks, *arguments) on every rank, a process each; the results by rank. What fails there fails here."""
+def on_ranks(work: Callable, *arguments: Any, size: int = 2, sharded: bool = False) -> list[Any]:
+    """work(ranks, *arguments) on every rank, a process each; the results by rank. What fails there fails here.
+
+    sharded: the processes are started as accelerate starts them with FSDP.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     processes = [
-        context.Process(target=_work, args=(rank, size, port, _place(work), arguments, answers), daemon=True)
+        context.Process(target=_work, args=(rank, size, port, sharded, _place(work), arguments, answers), daemon=True)
         for rank in range(size)
     ]
     for process in processes:
@@ -50,8 +53,11 @@ def _place(work: Callable) -> tuple[str, str]:
     return work.__module__[work.__module__.index("tests.") :], work.__name__
 
 
-def _work(rank: int, size: int, port: int, place: tuple[str, str], arguments: tuple, answers: Any) -> None:
+def _work(
+    rank: int, size: int, port: int, sharded: bool, place: tuple[str, str], arguments: tuple, answers: Any
+) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ["ACCELERATE_USE_FSDP"] = str(sharded).lower()
     torch.set_num_threads(1)
     module, name = place
     try:

@@ -69,12 +69,12 @@ def test_no_graph_outlives_the_iteration():
     assert all(state.grad_fn is None for state in outcome.tree.states.values())
 
 
-def step(ranks, weighting):
+def step(ranks, weighting, prompts=PROMPTS):
     """(outcome, gradient of the first of two passes, adapter after both) of an iteration that the ranks share.
 
     Pictures go through the network one by one: so their rounding is the same, whoever they share a batch with.
     """
-    policy = open_policy()
+    policy = open_policy(sharded=ranks.sharded)
     scramble(policy)
     config = make_table(
         Config,
@@ -88,7 +88,7 @@ def step(ranks, weighting):
             "weighting": weighting,
             "max_grad_norm": 1e9,
         },
-        train={"prompts": PROMPTS, "prompts_per_iteration": 3},
+        train={"prompts": prompts, "prompts_per_iteration": len(prompts)},
     )
     optimizer = make_optimizer(policy, config.update.learning_rate)
     gradients = []
@@ -97,7 +97,7 @@ def step(ranks, weighting):
     )
     rewards = [(create("jpeg_compressibility"), 1.0)]
     outcome = iterate(
-        policy, optimizer, rewards, config, PROMPTS, 0, BatchSizes(1, 1, 1, 100), Stopwatch(), ranks=ranks
+        policy, optimizer, rewards, config, prompts, 0, BatchSizes(1, 1, 1, 100), Stopwatch(), ranks=ranks
     )
     return outcome, gradients[0], policy.adapter_state()
 
@@ -125,3 +125,13 @@ def test_ranks_with_uneven_shares_take_the_step_of_one_process():
                 assert getattr(other.statistics, name) == expected, name
             for name, weight in shared[0][2].items():
                 assert torch.equal(other_state[name], weight), "ranks have drifted apart"
+
+
+def test_ranks_that_hold_the_network_together_take_the_very_step_of_those_that_hold_it_each():
+    shares, parts = (on_ranks(step, "edges", PROMPTS[:2], sharded=sharded) for sharded in (False, True))
+    for (outcome, gradient, state), (other, other_gradient, other_state) in zip(shares, parts, strict=True):
+        assert other.statistics == outcome.statistics
+        assert other.statistics.ratio_error[0] == 0.0
+        assert torch.equal(other.tree.leaves, outcome.tree.leaves)
+        assert torch.equal(other_gradient, gradient)
+        assert all(torch.equal(other_state[name], weight) for name, weight in state.items())

@@ -23,15 +23,15 @@ SECONDS = 240
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups of Unix")
 
 
-def write_config(folder, iterations, seed=0):
-    """A config file of a run of seconds, two prompts an iteration."""
+def write_config(folder, iterations, seed=0, more=""):
+    """A config file of a run of seconds, two prompts an iteration; `more` is added to it."""
     small_config(folder)
     file = folder / "run.toml"
     file.write_text(
         f'[model]\npath = "{EMOJI_SD3}"\nmax_sequence_length = 2\n[lora]\nrank = 2\n'
         '[plan]\nsteps = 4\nbranch = 2\ndepth = 2\n[[rewards]]\nname = "jpeg_compressibility"\n'
         f'[train]\nprompts = "{folder / "prompts.txt"}"\nprompts_per_iteration = 2\ntrees_every = 0\n'
-        f"iterations = {iterations}\nseed = {seed}\n"
+        f"iterations = {iterations}\nseed = {seed}\n{more}"
     )
     return file
 
@@ -40,9 +40,16 @@ def torchrun(*options):
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options]
 
 
-def launch(launcher, config, out, *more):
+def accelerate(recipe):
+    return [
+        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *("--config_file", str(RECIPES / recipe), "--main_process_port", "0"),
+    ]
+
+
+def launch(launcher, config, out, *more, **variables):
     """Start a launcher on a training command, quietly."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
     return subprocess.Popen(
         [*launcher, "-m", "treegrpo", "train", "--config", str(config), "--out", str(out), *more],
         cwd=ROOT,
@@ -103,8 +110,7 @@ def finished(tmp_path_factory):
     """(config file, run folder) of a run of eight iterations, started with the recipe of accelerate."""
     folder = tmp_path_factory.mktemp("accelerate")
     config = write_config(folder, 8)
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(RECIPES / "one-machine.yaml")]
-    code, out, sentences = ended(launch([*launcher, "--main_process_port", "0"], config, folder / "run"))
+    code, out, sentences = ended(launch(accelerate("one-machine.yaml"), config, folder / "run"))
     assert (code, sentences) == (0, [])
     assert out.count("reward") == 1, "only the first rank prints"
     return config, folder / "run"
@@ -172,3 +178,27 @@ def test_a_rank_with_another_config_is_named(tmp_path):
     code, _, sentences = ended(launch(launcher, file.parent / "RANK" / "run.toml", tmp_path / "run"))
     assert code != 0
     assert sentences == ["treegrpo: train.seed: rank 1 has 5 and rank 0 has 0; give all ranks the same config."]
+
+
+def test_the_recipe_of_a_network_that_all_hold_together_gives_the_same_lora(finished, tmp_path):
+    _, undisturbed = finished
+    evaluation = f'[evaluation]\nprompts = "{tmp_path / "prompts.txt"}"\nevery = 4\nimages_per_prompt = 2\n'
+    config = write_config(tmp_path, 8, more=evaluation)
+    code, out, sentences = ended(launch(accelerate("fsdp.yaml"), config, tmp_path / "run"))
+    assert (code, sentences) == (0, [])
+    assert out.count("reward") == 1, "only the first rank prints"
+    file = "lora.safetensors"
+    assert (tmp_path / "run" / file).read_bytes() == (undisturbed / file).read_bytes()
+    assert {"3.jpg", "7.jpg"} == {sheet.name for sheet in (tmp_path / "run" / "samples").iterdir()}
+
+
+def test_a_killed_rank_of_a_network_that_all_hold_together_ends_the_job(tmp_path, monkeypatch):
+    process = launch(torchrun(), write_config(tmp_path, 1000), tmp_path / "run", ACCELERATE_USE_FSDP="true")
+    after_iterations(process, tmp_path / "run", 2)
+    rank(process, 1).kill()
+    code, _, [sentence] = ended(process)
+    assert code != 0
+    assert "rank 0 ends, since another rank is gone" in sentence
+    done = len(iterations_in(tmp_path / "run"))
+    assert resumed(write_config(tmp_path, done + 1), tmp_path / "run", monkeypatch) == 0
+    assert iterations_in(tmp_path / "run") == list(range(done + 1))

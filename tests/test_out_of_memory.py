@@ -99,6 +99,18 @@ def test_other_errors_are_not_tried_again():
     assert len(calls) == 1
 
 
+def test_nothing_is_tried_again_where_others_work_along():
+    calls = []
+
+    def attempt(sizes):
+        calls.append(sizes)
+        raise torch.OutOfMemoryError("the device is full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        in_smaller_batches(attempt, lambda: None, BatchSizes(8, 8, 8), 8, once=True)
+    assert len(calls) == 1
+
+
 def test_the_allocator_of_the_cpu_is_understood():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**62, dtype=torch.uint8)

@@ -63,3 +63,23 @@ def test_ranks_hear_each_other_and_fail_together():
         assert heard[:3] == [("UsageError", "wrong there"), ("RunError", "disk"), ("OutOfMemoryError", "full")]
         assert heard[4] is None
     assert [heard[3] for *_, heard in answers] == [("KeyError", "'a bug'"), ("RuntimeError", "KeyError: 'a bug'")]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc] Connection reset by peer"), RunError, "another rank is gone"),
+        (torch.distributed.DistBackendError("NCCL"), RunError, "another rank is gone"),
+        (RuntimeError("shapes do not match"), RuntimeError, "shapes do not match"),
+        (UsageError("wrong here"), UsageError, "wrong here"),
+    ],
+)
+def test_a_rank_that_shares_a_network_leaves_with_its_own_error_and_waits_for_nobody(error, kind, sentence):
+    with pytest.raises(kind, match=sentence), Ranks(0, 2, sharded=True).together():
+        raise error
+
+
+def test_ranks_that_share_a_network_need_equal_shares():
+    assert Ranks(1, 2, sharded=True).share(4) == slice(2, 4)
+    with pytest.raises(UsageError, match=r"prompts_per_iteration: 2 processes .* 3 prompts .* multiple of 2"):
+        Ranks(0, 2, sharded=True).share(3)

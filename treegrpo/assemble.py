@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .backends.diffusers import DiffusersPolicy
 
 
-def build_policy(config: Config) -> DiffusersPolicy:
-    """The policy of a run, with the adapter of lora.continue_from if there is one."""
-    policy = open_model(config.model, config.lora, config.train.seed)
+def build_policy(config: Config, sharded: bool = False) -> DiffusersPolicy:
+    """The policy of a run, with the adapter of lora.continue_from if there is one; sharded: see DiffusersPolicy."""
+    policy = open_model(config.model, config.lora, config.train.seed, sharded)
     if config.lora.continue_from:
         state, _ = lora_file.read(Path(config.lora.continue_from))
         policy.load_adapter_state(state)
@@ -37,7 +37,7 @@ def open_with_lora(model: ModelTable, lora: Path | None) -> DiffusersPolicy:
     return policy
 
 
-def open_model(model: ModelTable, lora: LoraTable, seed: int = 0) -> DiffusersPolicy:
+def open_model(model: ModelTable, lora: LoraTable, seed: int = 0, sharded: bool = False) -> DiffusersPolicy:
     """A policy on a model with a fresh adapter. Raises UsageError for an adapter that only ComfyUI has."""
     from .backends.diffusers import LoraSettings, load
 
@@ -48,6 +48,7 @@ def open_model(model: ModelTable, lora: LoraTable, seed: int = 0) -> DiffusersPo
         LoraSettings(lora.rank, lora.alpha, lora.targets, seed),
         model.dtype,
         config=model.config,
+        sharded=sharded,
         **policy_options(model),
     )
 

@@ -41,7 +41,7 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
             prompts = read_prompts(config.train.prompts)
             heldout = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
             rewards, watched = build_rewards(config.rewards), build_rewards(config.evaluation.rewards)
-            policy = build_policy(config)
+            policy = build_policy(config, ranks.sharded)
             board = open_board(out) if folder and config.train.tensorboard else None
         reports = train(policy, rewards, config, folder, prompts, heldout, watched, ranks=ranks)
         try:
@@ -49,6 +49,11 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
+            if ranks.sharded:
+                raise RunError(
+                    "out of memory: processes that share a network cannot start an iteration again in smaller batches; "
+                    "lower train.memory_gb and continue the run, which is kept, with --resume."
+                ) from error
             raise RunError(
                 "out of memory with one picture at a time: set model.gradient_checkpointing and model.offload to true "
                 "and continue the run, which is kept, or start another with lower model.height and model.width."

@@ -16,19 +16,23 @@ log = logging.getLogger("treegrpo")
 
 
 def in_smaller_batches(
-    attempt: Callable[[BatchSizes], Result], restore: Callable[[], None], sizes: BatchSizes, rows: int
+    attempt: Callable[[BatchSizes], Result],
+    restore: Callable[[], None],
+    sizes: BatchSizes,
+    rows: int,
+    once: bool = False,
 ) -> tuple[Result, BatchSizes]:
     """The result of attempt(sizes), and the sizes that it took: halved, after restore(), whenever memory runs out.
 
-    rows: the most that a batch can have, so that halving makes a difference. When single rows do not fit, the error
-    of the device is raised as it came.
+    rows: the most that a batch can have, so that halving makes a difference. once: others work along, and cannot know
+    when to start again. Then, or when single rows do not fit, the error of the device is raised as it came.
     """
     while True:
         try:
             return attempt(sizes), sizes
         except RuntimeError as error:
             smaller = halved(sizes, rows)
-            if not is_out_of_memory(error) or smaller == sizes:
+            if once or not is_out_of_memory(error) or smaller == sizes:
                 raise
         # Outside the except clause, whose traceback would keep the tensors of the attempt alive.
         sizes = smaller

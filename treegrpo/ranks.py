@@ -34,11 +34,12 @@ class Ranks:
     """This process is number `rank` of `size`. A single one tells nobody anything and needs no torch.distributed.
 
     All methods but `share` are calls that every rank makes, in the same order. They raise RunError when another rank is
-    gone.
+    gone. sharded: the ranks hold the weights of one network together (backends/sharding.py), and meet whenever it runs.
     """
 
     rank: int = 0
     size: int = 1
+    sharded: bool = False
 
     @property
     def first(self) -> bool:
@@ -48,8 +49,13 @@ class Ranks:
     def share(self, count: int) -> slice:
         """Which of `count` prompts are this rank's; shares differ by one at most, and those of all ranks make up all.
 
-        Raises UsageError when there are fewer prompts than ranks.
+        Raises UsageError when there are fewer prompts than ranks, or shares of ranks that share a network differ.
         """
+        if self.sharded and count % self.size:
+            raise UsageError(
+                f"train.prompts_per_iteration: {self.size} processes that share a network run it equally often, and "
+                f"{count} prompts cannot be shared evenly; give a multiple of {self.size}, or launch without FSDP."
+            )
         if count < self.size:
             raise UsageError(
                 f"train.prompts_per_iteration: {count} prompts cannot be shared by {self.size} processes; raise it "
@@ -90,9 +96,19 @@ class Ranks:
         """Work of this rank alone, which calls no other method: when it fails on one rank, that error is raised on all.
 
         So no rank waits for one that will not come. When it fails on several, the error of the lowest rank counts.
+        Where ranks share a network, the others may be waiting inside it: there a rank leaves with its error, and the
+        launcher ends them.
         """
         if self.size == 1:
             yield
+            return
+        if self.sharded:
+            try:
+                yield
+            except RuntimeError as error:
+                if _is_lost(error):
+                    raise RunError(_gone(self.rank)) from error
+                raise
             return
         own: Exception | None = None
         try:
@@ -130,7 +146,7 @@ def joined() -> Iterator[Ranks]:
     if size == 1:
         yield ALONE
         return
-    ranks = Ranks(int(os.environ["RANK"]), size)
+    ranks = Ranks(int(os.environ["RANK"]), size, os.environ.get("ACCELERATE_USE_FSDP") == "true")
     if torch.accelerator.is_available():
         torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", 0)) % torch.accelerator.device_count())
 
@@ -174,6 +190,11 @@ def _is_told(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Whether the network could not be gathered from the other ranks; gloo has no class of errors for it."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def _gone(rank: int) -> str:

@@ -129,19 +129,23 @@ def train(
         )
         restore = partial(run.put_into, policy, optimizer)
         rows = longest * config.make_plan(run.iteration, torch.Generator()).leaves
-        outcome, sizes = in_smaller_batches(attempt, restore, sizes, rows)
+        outcome, sizes = in_smaller_batches(attempt, restore, sizes, rows, once=ranks.sharded)
         with ranks.together():
             if config.update.ema:
                 run.update_average(policy, config.update.ema)
+            evaluation: Evaluation | None = None
+            if (folder or ranks.sharded) and heldout_prompts and _due(run.iteration, config.evaluation.every):
+                attempt_to_judge = partial(judge, policy, heldout_prompts, rewards, config, watched=watched)
+                pictures = len(heldout_prompts) * config.evaluation.images_per_prompt
+                with run.result_loaded(policy):
+                    evaluation, _ = in_smaller_batches(
+                        attempt_to_judge, lambda: None, sizes, pictures, once=ranks.sharded
+                    )
             report: Report | None = None
             if folder:
                 heldout: float | None = None
                 seen: dict[str, float | None] = {}
-                if heldout_prompts and _due(run.iteration, config.evaluation.every):
-                    attempt_to_judge = partial(judge, policy, heldout_prompts, rewards, config, watched=watched)
-                    pictures = len(heldout_prompts) * config.evaluation.images_per_prompt
-                    with run.result_loaded(policy):
-                        evaluation, _ = in_smaller_batches(attempt_to_judge, lambda: None, sizes, pictures)
+                if evaluation:
                     heldout, seen = _judged(run, evaluation, watched)
                     save_sheet(folder.path / "samples" / f"{run.iteration}.jpg", evaluation.images.flatten(0, 1))
                     watch.lap("evaluate")

@@ -112,11 +112,12 @@ def _add_statistics(statistics: UpdateStatistics, parts: Sequence[_Pass]) -> str
 def _accumulate(
     policy: Policy, tree: Tree, settings: UpdateSettings, batch: int, share: float, graphs: Graphs
 ) -> _Pass:
-    """Add up the gradient of this rank's edges, a `share` of all; stops at what is not finite."""
+    """Add up the gradient of this rank's edges, a `share` of all, and note the first part that is not finite."""
     weights = {t: share * weight for t, weight in edge_weights(tree, settings.weighting).items()}
     loss = kl = ratio_error = 0.0
     scale = _loss_scale(tree)
-    clipped, trouble = 0, None
+    clipped = 0
+    trouble: str | None = None
     for t, nodes in _batches(tree, batch):
         step, sigma, k = tree.transitions[t], float(tree.sigmas[t]), tree.plan.branch[t]
         children = slice(nodes.start * k, nodes.stop * k)
@@ -133,10 +134,11 @@ def _accumulate(
             part = part + settings.kl * divergence
             kl += float(divergence.detach())
         if not torch.isfinite(part):
-            trouble = f"the loss of step {t} (sigma {sigma:.4f}) is not finite in {policy.dtype}"
-            break
-        (part * scale).backward()
+            trouble = trouble or f"the loss of step {t} (sigma {sigma:.4f}) is not finite in {policy.dtype}"
+        (part * scale).backward()  # in trouble too: ranks that share the network's weights go through it equally often
         del x0, mean  # a kept graph goes as soon as it is used
+        if trouble:
+            continue
         deviation = (ratio.detach() - 1).abs()
         loss += float(part.detach())
         ratio_error = max(ratio_error, float(deviation.max()))

@@ -67,6 +67,7 @@ class DiffusersPolicy:
     guidance: classifier-free guidance scale of pictures; 1 runs the network once per image instead of twice. Distilled
     models (FLUX) read it as an input and always run once. training_guidance: that of rollouts and updates, if another.
     max_sequence_length: tokens of T5 or Qwen, as in diffusers' own call (SD3 without T5 gets as many zero tokens).
+    sharded: the frozen weights of the network are spread over all processes of torch.distributed, see sharding.py.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class DiffusersPolicy:
         max_sequence_length: int = 256,
         economy: Economy = Economy(),
         device: torch.device = torch.device("cpu"),
+        sharded: bool = False,
     ) -> None:
         kind = type(pipeline).__name__
         if kind not in FAMILIES:
@@ -89,6 +91,7 @@ class DiffusersPolicy:
         self.path: Path = self.family.PATH
         self.pipeline = pipeline
         self.device = device
+        self.sharded = sharded
         self.drawing_guidance = guidance
         self.guidance = guidance if training_guidance is None else training_guidance
         self.negative_prompt = negative_prompt
@@ -104,10 +107,19 @@ class DiffusersPolicy:
                 module.requires_grad_(False).eval()
         if self.network.dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
             pipeline.vae.float()  # SDXL's overflows in float16, and says so
+        if sharded and (economy.weights or economy.compile):
+            raise UsageError(
+                "model.weights and model.compile: a network that is spread over processes has neither; leave them out, "
+                "or launch without FSDP."
+            )
         if economy.weights:
             quantise(self.network, economy.weights)
         self._add_adapter()
-        self.placement = Placement(pipeline, self.network, device, economy.offload)
+        if sharded:
+            from .sharding import shard  # torch is built without its distributed part on some machines
+
+            shard(self.network, self.family.BLOCKS, self.parameters(), device)
+        self.placement = Placement(pipeline, self.network, device, economy.offload, sharded)
         if economy.tiled_decode:
             pipeline.vae.enable_tiling()
         if economy.gradient_checkpointing:
@@ -196,6 +208,8 @@ class DiffusersPolicy:
         """See Policy.training_bytes; with guidance where pictures or training have any."""
         self.prepare(prompts)
         with self.drawing() if self.guidance == 1 else nullcontext():
+            if self.sharded:
+                self.denoise(x, sigma, prompts)  # the first time, room for the gathered weights is made, and kept
             return training_bytes(lambda: self.denoise(x, sigma, prompts), self.parameters()).peak
 
     def prepare(self, prompts: Sequence[str]) -> None:

@@ -14,29 +14,33 @@ class Placement:
     """Moves the parts of a diffusers pipeline. Without offload all of them stay on `device`.
 
     With offload, text encoders and network are never there together, and the VAE only while it decodes. What is there
-    stays until the other is wanted (see Policy.prepare). idle: where idle parts are.
+    stays until the other is wanted (see Policy.prepare). A sharded network is never moved: its part of the weights is
+    where it has to be. idle: where idle parts are.
     """
 
-    def __init__(self, pipeline: Any, network: nn.Module, device: torch.device, offload: bool) -> None:
+    def __init__(
+        self, pipeline: Any, network: nn.Module, device: torch.device, offload: bool, sharded: bool = False
+    ) -> None:
         parts = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
         self.device = torch.empty(0, device=device).device  # with its number, as weights name it
         # Shapes on `meta` take no room, so there is nothing to move.
         self.idle = torch.device("cpu") if offload and device.type != "meta" else self.device
-        self.network = network
+        self._network = [] if sharded else [network]
         self._vae: nn.Module = pipeline.vae
         self.encoders = [part for name, part in parts.items() if name.startswith("text_encoder")]
         self._brought: list[nn.Module] = []
         if self.idle == self.device:
             for part in parts.values():
-                _move(part, self.device)
+                if part is not network or not sharded:
+                    _move(part, self.device)
 
     def bring_network(self) -> None:
         """Have the network on the device, and the text encoders off it."""
-        self._bring([self.network], away=self.encoders)
+        self._bring(self._network, away=self.encoders)
 
     def bring_encoders(self) -> None:
         """Have the text encoders on the device, and the network off it."""
-        self._bring(self.encoders, away=[self.network])
+        self._bring(self.encoders, away=self._network)
 
     @contextmanager
     def vae(self) -> Iterator[None]:
