@@ -1,4 +1,5 @@
-# make demo: align the bundled model in minutes.   make test: lint, types and all tests.
+# make demo: align the bundled model in minutes.   make test: lint, types and all tests but the long ones.
+# make bench: the long tests, and the tables of speed and learning on the bundled model; two hours on two cores.
 # make comfyui: open ComfyUI with this repository as a custom node.
 PYTHON ?= python3
 VENV := .venv
@@ -10,10 +11,16 @@ REFERENCE_BIN := $(REFERENCE_VENV)/bin
 MAKEFLAGS += --jobs=2
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-library test-comfyui test-browser test-web comfyui bundled-model clean
+.PHONY: demo bench test test-library test-comfyui test-browser test-web comfyui bundled-model clean
 
 demo: $(VENV)/headless.stamp
 	$(BIN)/treegrpo demo
+
+# Each goes on with nothing else beside it, so that times can be compared.
+bench: $(VENV)/test.stamp
+	$(BIN)/pytest -m long
+	$(BIN)/treegrpo bench train
+	$(BIN)/treegrpo bench learning --what methods
 
 # Two of them run beside each other, on one core each: the models of the tests are too small to use two.
 test: test-library test-comfyui test-browser test-web

@@ -1,5 +1,7 @@
 """What a run gives up for memory, or takes for speed, on tiny networks."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -119,6 +121,22 @@ def test_guidance_in_two_calls_predicts_the_same():
         # float32 that rounds in batches of another size
         torch.testing.assert_close(two.denoise(x, sigma, PROMPTS), one.denoise(x, sigma, PROMPTS), rtol=1e-4, atol=1e-4)
     assert calls == [2, 2]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="blocks are compiled by a compiler for C++")
+def test_compiled_blocks_train_as_the_others_do():
+    policy = open_tiny("sd3", economy=Economy(compile=True))
+    scramble(policy)
+    torch.compiler.reset()
+    statistics, gradient = one_update(policy)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "nothing was compiled"
+    assert statistics.ratio_error == [0.0]
+    plain = open_tiny("sd3")
+    scramble(plain)
+    _, expected = one_update(plain)
+    # Fused kernels round float32 otherwise.
+    assert float((gradient - expected).norm() / expected.norm()) < 1e-4
 
 
 def test_training_goes_with_its_own_guidance_and_drawing_with_that_of_pictures():
