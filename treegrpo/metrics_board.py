@@ -18,7 +18,7 @@ def open_board(folder: Path) -> Callable[[Iterable[Report]], Iterator[Report]]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
-            "train.tensorboard: TensorBoard is not installed; pip install 'treegrpo[tensorboard]' or set it to false."
+            "train.tensorboard: TensorBoard is not installed; pip install tensorboard, or set it to false."
         ) from error
 
     def log(reports: Iterable[Report]) -> Iterator[Report]:

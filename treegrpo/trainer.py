@@ -134,7 +134,8 @@ def train(
             if config.update.ema:
                 run.update_average(policy, config.update.ema)
             evaluation: Evaluation | None = None
-            if (folder or ranks.sharded) and heldout_prompts and _due(run.iteration, config.evaluation.every):
+            judges = folder or ranks.sharded  # a network that ranks share runs on all of them, or on none
+            if judges and heldout_prompts and _due(run.iteration, config.evaluation.every):
                 attempt_to_judge = partial(judge, policy, heldout_prompts, rewards, config, watched=watched)
                 pictures = len(heldout_prompts) * config.evaluation.images_per_prompt
                 with run.result_loaded(policy):

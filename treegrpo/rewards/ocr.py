@@ -117,7 +117,7 @@ def reader() -> Callable[[np.ndarray], str]:
         from rapidocr import RapidOCR
     except ImportError as error:
         raise UsageError(
-            f"rewards: ocr needs rapidocr and onnxruntime ({error}); pip install 'treegrpo[ocr]'."
+            f"rewards: ocr needs rapidocr and onnxruntime ({error}); pip install rapidocr onnxruntime."
         ) from None
     folder = Path(rapidocr.__file__).parent / "models"
     for file in MODELS.values():

@@ -60,7 +60,7 @@ def endpoint(
     try:
         import aiohttp  # noqa: F401
     except ImportError:
-        raise UsageError(f"rewards: {reward} needs aiohttp; pip install 'treegrpo[http]'.") from None
+        raise UsageError(f"rewards: {reward} needs aiohttp; pip install aiohttp.") from None
     if token_variable and not _token(token_variable):
         # Not quoted: what was typed may be the token.
         raise UsageError(
