@@ -5,7 +5,7 @@ import torch
 
 from treegrpo.backends.comfy.saved_bytes import saved_bytes
 from treegrpo.errors import UsageError
-from treegrpo.memory import batch_sizes
+from treegrpo.memory import batch_sizes, drawing_sizes
 
 
 def test_counts_each_saved_tensor_once_and_no_weights():
@@ -42,3 +42,12 @@ def test_leaves_nothing_alive():
 
     saved_bytes(forward)
     assert alive[0]() is None
+
+
+def test_drawing_needs_no_room_for_gradients_and_always_has_a_picture(policy):
+    budget = 0.065
+    drawing, training = drawing_sizes(policy, ["bear"], 10, budget), batch_sizes(policy, ["bear"], 10, budget)
+    assert drawing.rollout > 2 * training.rollout
+    assert drawing.decode == training.decode
+    tight = drawing_sizes(policy, ["bear"], 10, 1e-6)
+    assert (tight.rollout, tight.decode) == (1, 1)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,13 @@ def test_the_skeleton_has_the_weights_of_the_model():
             found = {key: weight.shape for key, weight in getattr(shapes, name).named_parameters()}
             assert found == {key.replace(".base_layer", ""): shape for key, shape in expected.items()}, name
             assert all(weight.is_meta for weight in getattr(shapes, name).parameters())
+
+
+def test_parts_that_nothing_uses_are_left_out(tmp_path):
+    """Such as the safety checker of Stable Diffusion 1, whose class diffusers does not export."""
+    folder = tmp_path / "pipeline"
+    shutil.copytree(EMOJI_SD3, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["image_encoder"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert skeleton(str(folder), torch.float32).image_encoder is None

@@ -128,7 +128,16 @@ def test_the_command_line_says_what_to_lower(tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("the device is full")
 
     monkeypatch.setattr("treegrpo.iteration.decode", full)
-    with pytest.raises(RunError, match=r"out of memory with one picture at a time: set model\.gradient_checkpointing"):
+    with pytest.raises(RunError, match=r"out of memory: set model\.gradient_checkpointing"):
+        train_from_config(small_config(tmp_path), tmp_path / "run", False, "")
+
+
+def test_a_model_that_does_not_fit_is_told_apart(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("the device is full")
+
+    monkeypatch.setattr("treegrpo.headless.build_policy", full)
+    with pytest.raises(RunError, match=r"out of memory: the model does not fit; set model\.offload = true"):
         train_from_config(small_config(tmp_path), tmp_path / "run", False, "")
 
 
@@ -163,5 +172,5 @@ def test_an_evaluation_that_does_not_fit_goes_on_in_smaller_batches(tmp_path, ca
         [report] = train(policy, REWARDS, config, folder, PROMPTS, PROMPTS, sizes=BatchSizes(64, 4, 8))
     assert report.heldout is not None
     assert [record.getMessage() for record in caplog.records] == [
-        f"out of memory: starting again with {n} pictures at a time." for n in (2, 1)
+        f"out of memory: starting again with {n} pictures at a time." for n in (6, 3)
     ]

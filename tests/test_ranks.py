@@ -72,6 +72,7 @@ def test_ranks_hear_each_other_and_fail_together():
         (torch.distributed.DistBackendError("NCCL"), RunError, "another rank is gone"),
         (RuntimeError("shapes do not match"), RuntimeError, "shapes do not match"),
         (UsageError("wrong here"), UsageError, "wrong here"),
+        (RunError('"runs/igloo/state.safetensors" could not be written'), RunError, "could not be written"),
     ],
 )
 def test_a_rank_that_shares_a_network_leaves_with_its_own_error_and_waits_for_nobody(error, kind, sentence):

@@ -309,6 +309,38 @@ def test_other_watchers_judge_anew(tmp_path):
     assert (judged.best_iterations, judged.stale) == (report.iteration + 1, 0)
 
 
+def test_marks_that_no_longer_compare_stay_forgotten_when_the_next_iteration_fails(tmp_path):
+    config = hacking_config(tmp_path, patience=2)
+    hacked(config, tmp_path / "run")
+    evaluation = config.evaluation.model_copy(update={"images_per_prompt": 3})
+    other = config.model_copy(update={"evaluation": evaluation})
+
+    class Failing:
+        name = "jpeg_incompressibility"
+
+        def score(self, images, prompts):
+            raise RunError("the server is gone")
+
+    with pytest.raises(RunError, match="the server is gone"):
+        run(other, tmp_path / "run", resume=True, rewards=[(Failing(), 1.0)], heldout_prompts=["bell", "frog"])
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        assert RunState.read(folder).judged == Judged()
+    assert hacked(other, tmp_path / "run", resume=True, stop_after=1), "the run goes on"
+
+
+def run_with_prompts_of_its_own(ranks, config):
+    heldout = ["bell", "frog"] if ranks.first else ["bell"]
+    try:
+        list(train(policy_for(config), [(JpegCompressibility(), 1.0)], config, None, PROMPTS, heldout, ranks=ranks))
+    except UsageError as error:
+        return str(error)
+
+
+def test_ranks_with_other_heldout_prompts_are_refused(tmp_path):
+    sentence = "evaluation.prompts: rank 1 read other prompts than rank 0; give all the same file."
+    assert on_ranks(run_with_prompts_of_its_own, small_config(tmp_path)) == [sentence] * 2
+
+
 def test_watched_rewards_change_nothing_but_what_is_known(tmp_path):
     config = hacking_config(tmp_path, every=2, patience=0)
     config = config.model_copy(update={"train": config.train.model_copy(update={"iterations": 2})})

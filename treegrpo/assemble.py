@@ -15,7 +15,7 @@ from .rewards.host import Host
 from .rewards.registry import create
 
 if TYPE_CHECKING:
-    from .backends.diffusers import DiffusersPolicy
+    from .backends.diffusers import DiffusersPolicy, LoraSettings
 
 
 def build_policy(config: Config, sharded: bool = False) -> DiffusersPolicy:
@@ -39,18 +39,25 @@ def open_with_lora(model: ModelTable, lora: Path | None) -> DiffusersPolicy:
 
 def open_model(model: ModelTable, lora: LoraTable, seed: int = 0, sharded: bool = False) -> DiffusersPolicy:
     """A policy on a model with a fresh adapter. Raises UsageError for an adapter that only ComfyUI has."""
-    from .backends.diffusers import LoraSettings, load
+    from .backends.diffusers import load
 
-    if lora.kind != "LoRA":
-        raise UsageError(f'lora.kind: "{lora.kind}" works in ComfyUI only; choose "LoRA".')
     return load(
         model.path,
-        LoraSettings(lora.rank, lora.alpha, lora.targets, seed),
+        lora_settings(lora, seed),
         model.dtype,
         config=model.config,
         sharded=sharded,
         **policy_options(model),
     )
+
+
+def lora_settings(lora: LoraTable, seed: int = 0) -> LoraSettings:
+    """The adapter of a table. Raises UsageError for one that only ComfyUI has."""
+    from .backends.diffusers import LoraSettings
+
+    if lora.kind != "LoRA":
+        raise UsageError(f'lora.kind: "{lora.kind}" works in ComfyUI only; choose "LoRA".')
+    return LoraSettings(lora.rank, lora.alpha, lora.targets, seed)
 
 
 def policy_options(model: ModelTable) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .assemble import build_policy, build_rewards
-from .config import Config
+from .config import Config, differences
 from .config_file import read_prompts
 from .console import console
 from .contender import Contender, advance
@@ -195,10 +195,9 @@ def _check(folder: RunFolder, config: Config, policy: Policy) -> None:
     places: Any = {"model": {"path"}, "train": {"prompts"}, "evaluation": {"prompts"}}
     settings = {**config.model_dump(mode="json", exclude=places), "machine": machine(policy)}
     earlier = folder.load_config() or settings
-    different = [key for key in settings.keys() | earlier.keys() if settings.get(key) != earlier.get(key)]
-    if different:
+    for key, old, new in differences(earlier, settings):
         raise UsageError(
-            f'--out: "{folder.path}" was measured with another {" and ".join(sorted(different))} (see its '
-            "config.json); measure in another folder, or as it was."
+            f'--out: "{folder.path}" was measured with {key} = {old!r} and is to go on with {new!r}; measure in '
+            "another folder, or as it was."
         )
     folder.save_config(settings)

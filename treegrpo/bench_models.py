@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from .assemble import build_policy, policy_options
+from .assemble import build_policy, lora_settings, policy_options
 from .backends.architectures import HUB_IDS, build
-from .backends.diffusers import DiffusersPolicy, LoraSettings
+from .backends.diffusers import DiffusersPolicy
 from .config import Config, make_table
 from .demo import demo_config
 from .errors import check_known
@@ -51,5 +51,4 @@ def open_bench_policy(model: str, config: Config) -> DiffusersPolicy:
         return build_policy(config)
     device = accelerator()
     pipeline = build(model, device, getattr(torch, config.model.dtype or "bfloat16"))
-    lora = LoraSettings(config.lora.rank, config.lora.alpha, config.lora.targets)
-    return DiffusersPolicy(pipeline, lora, device=device, **policy_options(config.model))
+    return DiffusersPolicy(pipeline, lora_settings(config.lora), device=device, **policy_options(config.model))

@@ -22,7 +22,7 @@ from .bench_models import bench_config, open_bench_policy
 from .config import Config
 from .config_file import read_prompts
 from .console import console
-from .errors import check_known
+from .errors import UsageError, check_known
 from .grow import BatchSizes
 from .machine import machine
 from .memory import batch_sizes
@@ -30,7 +30,7 @@ from .memory_plan import predict
 from .process import Path as DiffusionPath
 from .roofline import roofline
 from .switches import compiled, switches
-from .timing import GIB, Bench, Entry, print_rows, row_of
+from .timing import GIB, Bench, Timed, print_rows, row_of
 from .variants import REFERENCE, changed, published_methods
 
 WHAT = ("memory", "methods", "switches", "compile")
@@ -56,8 +56,12 @@ def bench_train(
     for each in what:
         check_known("--what", each, WHAT)
     config = _in_window(bench_config(model, prompts_per_iteration, memory_gb, **options))
-    policy = open_bench_policy(model, config)
-    rewards, prompts = build_rewards(config.rewards), read_prompts(config.train.prompts)
+    prompts = read_prompts(config.train.prompts)
+    if prompts_per_iteration > len(prompts):
+        raise UsageError(f"--prompts: {prompts_per_iteration} are more than there are for {model}, {len(prompts)}.")
+    if config.model.compile and "compile" in (what or WHAT):
+        raise UsageError("--option compile: --what compile compares with and without; leave the option out.")
+    policy, rewards = open_bench_policy(model, config), build_rewards(config.rewards)
     sizes = batch_sizes(policy, prompts, config.plan.steps, config.train.memory_gb)
     bench = Bench(policy, rewards, prompts, config, sizes)
     result: dict[str, Any] = {
@@ -97,24 +101,24 @@ def _methods(bench: Bench, seconds: float) -> dict[str, Any]:
             config = _in_window(config)
         if bench.policy.path is DiffusionPath.VE and config.kernel.name != "cps":
             config = changed(config, "kernel", name="ddim")  # the others are of flow models only
-        entries.append(bench.entry(name, config, same=name == REFERENCE))
+        entries.append(bench.timed(name, config, same=name == REFERENCE))
     alone = changed(bench.config, "train", reuse_graphs=False)
-    entries.append(bench.entry(ONE_BY_ONE, alone, BatchSizes(1, 1, 1)))
-    rows = _timed("Methods at equal leaves", bench, entries, seconds)
+    entries.append(bench.timed(ONE_BY_ONE, alone, BatchSizes(1, 1, 1)))
+    rows = _table("Methods at equal leaves", bench, entries, seconds)
     return {"rows": rows, "roofline": roofline(bench, entries[0])}
 
 
 def _switches(bench: Bench, seconds: float) -> dict[str, Any]:
-    return {"rows": _timed("Speed-ups", bench, switches(bench), seconds)}
+    return {"rows": _table("Speed-ups", bench, switches(bench), seconds)}
 
 
 def _compile(bench: Bench, seconds: float) -> dict[str, Any]:
     began = time.perf_counter()
     with compiled(bench.policy):
-        bench.run(bench.entry("compiling", bench.config))
+        bench.run(bench.timed("compiling", bench.config))
     compiling = time.perf_counter() - began
-    entries = [bench.entry("as it comes", bench.config), bench.entry("compiled", bench.config, switch=compiled)]
-    rows = _timed("Compiled blocks", bench, entries, seconds)
+    entries = [bench.timed("as it comes", bench.config), bench.timed("compiled", bench.config, switch=compiled)]
+    rows = _table("Compiled blocks", bench, entries, seconds)
     console.print(f"The first iteration with compiled blocks took {compiling:.0f} s.", soft_wrap=True)
     return {"rows": rows, "compiling_seconds": compiling}
 
@@ -123,7 +127,7 @@ def _memory(bench: Bench, iterations: int) -> dict[str, Any]:
     """Predicted and measured peak, and how flat it stays; nothing else may be on the device."""
     dtype = str(bench.policy.dtype).removeprefix("torch.")
     prediction = predict(changed(bench.config, "model", dtype=dtype))
-    entry = bench.entry(REFERENCE, bench.config)
+    entry = bench.timed(REFERENCE, bench.config)
     for _ in range(iterations):
         bench.run(entry)
     later = entry.peaks[1:]
@@ -131,12 +135,12 @@ def _memory(bench: Bench, iterations: int) -> dict[str, Any]:
     error = prediction.peak / max(later) - 1 if torch.cuda.is_available() else None
     figures = {
         "predicted_gib": prediction.peak / GIB,
-        "measured_gib": max(later) / GIB,
+        "measured_gib": max(later) / GIB,  # 0 where the system does not tell
         "error": error,
         "phases_gib": {name: value / GIB for name, value in prediction.phases.items()},
         "graphs_gib": prediction.graphs / GIB,
         "iterations": iterations,
-        "spread": (max(later) - min(later)) / min(later),
+        "spread": (max(later) - min(later)) / max(*later, 1),
     }
     off = "the whole process" if error is None else f"{error:+.1%}"
     console.print(
@@ -147,9 +151,9 @@ def _memory(bench: Bench, iterations: int) -> dict[str, Any]:
     return figures
 
 
-def _timed(title: str, bench: Bench, entries: Sequence[Entry], seconds: float) -> list[dict[str, Any]]:
-    """The rows of a table, printed too; all are compared with the first entry."""
-    bench.rounds(entries, seconds)
-    rows = [row_of(entry, entries[0]) for entry in entries]
+def _table(title: str, bench: Bench, several: Sequence[Timed], seconds: float) -> list[dict[str, Any]]:
+    """The rows of a table, printed too; all are compared with the first."""
+    bench.rounds(several, seconds)
+    rows = [row_of(timed, several[0]) for timed in several]
     print_rows(title, rows)
     return rows

@@ -9,7 +9,7 @@ from .console import console
 from .evaluation import Evaluation, Interval, bootstrap, evaluate
 from .grow import BatchSizes
 from .iteration import Rewards
-from .memory import DEFAULT_GB, batch_sizes
+from .memory import drawing_sizes
 from .policy import Policy
 
 
@@ -53,7 +53,7 @@ def compare(
 
     before: an earlier comparison's evaluation of the base model with the same settings, if there is one.
     """
-    batch = sizes or batch_sizes(policy, prompts, steps, DEFAULT_GB)
+    batch = sizes or drawing_sizes(policy, prompts, steps)
 
     def judge() -> Evaluation:
         return evaluate(

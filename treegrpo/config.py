@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -244,3 +244,13 @@ def _keys(location: tuple, table: type[BaseModel]) -> list[str]:
             kind = table.model_fields[part].annotation
             table = next(t for t in (*get_args(kind), kind) if isinstance(t, type) and issubclass(t, BaseModel))
     return list(table.model_fields)
+
+
+def differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
+    """(dotted key, old value, new value) for every setting that differs between two dumped configurations."""
+    for key in old.keys() | new.keys():
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key}", before, after

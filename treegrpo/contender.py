@@ -10,7 +10,6 @@ import torch
 from .config import Config
 from .grow import BatchSizes
 from .iteration import Outcome, Rewards, Stopwatch, iterate
-from .peak_memory import peak_memory
 from .policy import Policy
 from .run_state import State
 
@@ -34,7 +33,6 @@ class Contender:
     evaluations: int = 0
     trained_nodes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    peak_bytes: int = 0
 
     @property
     def total(self) -> float:
@@ -53,17 +51,15 @@ def advance(
     """One iteration of a contender; its adapter is in the policy afterwards."""
     policy.load_adapter_state(contender.adapter)
     watch = Stopwatch()
-    with peak_memory() as peak:
-        outcome = iterate(
-            policy, contender.optimizer, rewards, contender.config, prompts, contender.iterations, sizes, watch
-        )
+    outcome = iterate(
+        policy, contender.optimizer, rewards, contender.config, prompts, contender.iterations, sizes, watch
+    )
     contender.adapter = policy.adapter_state()
     tree, how = outcome.tree, contender.config.update
     nodes = how.updates_per_rollout * sum(len(tree.denoised[t]) for t in tree.trained_steps)
     contender.iterations += 1
     contender.evaluations += tree.plan.cost().evaluations * len(tree.prompts) + (nodes if how.kl else 0)
     contender.trained_nodes += nodes
-    contender.peak_bytes = max(contender.peak_bytes, peak.bytes)
     for part, spent in watch.seconds.items():
         contender.seconds[part] = contender.seconds.get(part, 0.0) + spent
     return outcome

@@ -47,9 +47,8 @@ def evaluate(
     The same seed draws the same noise, so that two adapters are compared picture by picture.
     """
     shape = (len(prompts), images_per_prompt)
-    texts = [prompt for prompt in prompts for _ in range(images_per_prompt)]
-    with policy.drawing():
-        latents = sample(policy, texts, steps, torch.Generator().manual_seed(seed), batch)
+    texts = _repeated(prompts, images_per_prompt)
+    latents = heldout_latents(policy, prompts, images_per_prompt=images_per_prompt, steps=steps, seed=seed, batch=batch)
     images = decode(policy, latents, batch)
     scores = torch.stack([weight * score(reward, images, texts) for reward, weight in rewards]).sum(0)
     return Evaluation(
@@ -59,6 +58,19 @@ def evaluate(
         diversity=diversity(latents.view(*shape, *latents.shape[1:])),
         watched={reward.name: score(reward, images, texts).view(shape) for reward, _ in watched},
     )
+
+
+def heldout_latents(
+    policy: Policy, prompts: Sequence[str], *, images_per_prompt: int, steps: int, seed: int, batch: BatchSizes
+) -> Tensor:
+    """The pictures that `evaluate` judges, not decoded: [P * images_per_prompt, C, H, W]."""
+    with policy.drawing():
+        texts = _repeated(prompts, images_per_prompt)
+        return sample(policy, texts, steps, torch.Generator().manual_seed(seed), batch)
+
+
+def _repeated(prompts: Sequence[str], times: int) -> list[str]:
+    return [prompt for prompt in prompts for _ in range(times)]
 
 
 def diversity(latents: Tensor) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from .config import Config, ModelTable, RewardTable, make_table
 from .config_file import read_prompts
 from .console import console, follow
 from .errors import RunError
-from .memory import DEFAULT_GB, batch_sizes
+from .memory import drawing_sizes
 from .metrics_board import open_board
 from .out_of_memory import is_out_of_memory
 from .pictures.image_file import read_image, save_image
@@ -41,23 +41,15 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
             prompts = read_prompts(config.train.prompts)
             heldout = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
             rewards, watched = build_rewards(config.rewards), build_rewards(config.evaluation.rewards)
-            policy = build_policy(config, ranks.sharded)
+            with _fitting('the model does not fit; set model.offload = true or model.weights = "int8"'):
+                policy = build_policy(config, ranks.sharded)
             board = open_board(out) if folder and config.train.tensorboard else None
         reports = train(policy, rewards, config, folder, prompts, heldout, watched, ranks=ranks)
-        try:
+        advice = "set model.gradient_checkpointing and model.offload to true"
+        if ranks.sharded:  # its ranks do not try again by themselves
+            advice = "lower train.memory_gb"
+        with _fitting(f"{advice} and continue the run, which is kept, or start another with lower height and width"):
             seen, stopped = follow(board(reports) if board else reports, config.train.iterations, ranks)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if ranks.sharded:
-                raise RunError(
-                    "out of memory: processes that share a network cannot start an iteration again in smaller batches; "
-                    "lower train.memory_gb and continue the run, which is kept, with --resume."
-                ) from error
-            raise RunError(
-                "out of memory with one picture at a time: set model.gradient_checkpointing and model.offload to true "
-                "and continue the run, which is kept, or start another with lower model.height and model.width."
-            ) from error
         if not folder:
             return
         if stopped:
@@ -69,13 +61,24 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
         console.print(f"LoRA: {folder.lora_file}", soft_wrap=True)
 
 
+@contextmanager
+def _fitting(advice: str) -> Iterator[None]:
+    """Work that may not fit the device, and what to do then. Raises RunError when it does not."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(f"out of memory: {advice}.") from error
+
+
 def sample_to_folder(
     model: ModelTable, lora: Path | None, prompts: Sequence[str], out: Path, *, steps: int, count: int, seed: int
 ) -> list[Path]:
     """Draw `count` pictures of every prompt into new PNG files, named by prompt and number; returns the files."""
     policy = open_with_lora(model, lora)
     texts = [prompt for prompt in prompts for _ in range(count)]
-    sizes = batch_sizes(policy, prompts, steps, DEFAULT_GB)
+    sizes = drawing_sizes(policy, prompts, steps)
     latents = sample(policy, texts, steps, torch.Generator().manual_seed(seed), sizes)
     files = []
     for text, pixels in zip(texts, decode(policy, latents, sizes), strict=True):

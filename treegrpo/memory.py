@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from .errors import UsageError
 from .grow import BatchSizes
+from .live_bytes import peak_bytes
 from .policy import Policy
 
 DEFAULT_GB = 2.0
@@ -29,5 +31,20 @@ def batch_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: f
             f"train.memory_gb: one picture needs {row / 2**30:.2f} GiB of activations and the budget is "
             f"{budget_gb:g} GiB; raise it, lower the resolution or set model.gradient_checkpointing = true."
         )
-    decode = min(DECODE_ROWS, int(budget_gb * 2**30 / max(policy.decoding_bytes(x), 1)))
-    return BatchSizes(rollout=rows, training=rows, decode=max(decode, 1), graphs=rows // 2)
+    return BatchSizes(rollout=rows, training=rows, decode=_decoded(policy, x, budget_gb), graphs=rows // 2)
+
+
+def drawing_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: float = DEFAULT_GB) -> BatchSizes:
+    """The batch sizes of drawing alone, where nothing is trained; single pictures where not even one fits."""
+    sigma = float(policy.sigmas(steps)[0])
+    x = policy.initial_noise(1, sigma, torch.Generator().manual_seed(0))
+    policy.prepare(prompts[:1])
+    with torch.no_grad(), policy.drawing():
+        row = peak_bytes(lambda: policy.denoise(x, sigma, prompts[:1]))
+    rows = max(1, int(budget_gb * 2**30 / max(row, 1)))
+    return BatchSizes(rollout=rows, training=rows, decode=_decoded(policy, x, budget_gb))
+
+
+def _decoded(policy: Policy, x: Tensor, budget_gb: float) -> int:
+    """Pictures per decode, from the latents of one."""
+    return max(1, min(DECODE_ROWS, int(budget_gb * 2**30 / max(policy.decoding_bytes(x), 1))))

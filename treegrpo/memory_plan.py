@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from .assemble import policy_options
+from .assemble import lora_settings, policy_options
 from .config import Config
 from .errors import UsageError
 from .grow import BatchSizes
 from .live_bytes import peak_bytes, training_bytes
 from .memory import batch_sizes
-from .plan import TreePlan
 
 if TYPE_CHECKING:
     from .backends.diffusers import DiffusersPolicy
@@ -60,20 +59,20 @@ def predict(config: Config) -> MemoryPlan:
 
     Raises UsageError where the model's configuration is not at hand, and when one picture does not fit the budget.
     """
-    from .backends.diffusers import DiffusersPolicy, LoraSettings
+    from .backends.diffusers import DiffusersPolicy
     from .backends.skeleton import skeleton
 
     dtype = getattr(torch, config.model.dtype or "bfloat16")
-    lora = LoraSettings(config.lora.rank, config.lora.alpha, config.lora.targets)
     if config.model.path.endswith(".safetensors") and not config.model.config:
         raise UsageError(
             f'model.path: the memory of "{config.model.path}" follows from the configuration of its pipeline; set '
             "model.config to the folder or hub id that has it."
         )
     pipeline = skeleton(config.model.config or config.model.path, dtype)
-    policy = DiffusersPolicy(pipeline, lora, device=META, **policy_options(config.model))
+    policy = DiffusersPolicy(pipeline, lora_settings(config.lora), device=META, **policy_options(config.model))
     sizes = batch_sizes(policy, [PROMPT], config.plan.steps, config.train.memory_gb)
-    plan, prompts = _largest_plan(config), config.train.prompts_per_iteration
+    plan = config.make_plan(0, torch.Generator().manual_seed(0))  # all windows keep the same nodes, so any will do
+    prompts = config.train.prompts_per_iteration
     offload = config.model.offload
     network, vae = _weights([policy.network]), _weights([policy.pipeline.vae])
     encoders = _weights(policy.placement.encoders)
@@ -115,11 +114,6 @@ def predict(config: Config) -> MemoryPlan:
             "update": stays + tree + 4 * weights + max(step.peak, graphs + step.peak - step.kept if graphs else 0),
         },
     )
-
-
-def _largest_plan(config: Config) -> TreePlan:
-    """The plan of the window whose tree keeps most; all windows keep the same nodes, so any will do."""
-    return config.make_plan(0, torch.Generator().manual_seed(0))
 
 
 def _rows(policy: DiffusersPolicy, count: int) -> Tensor:

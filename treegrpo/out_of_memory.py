@@ -36,7 +36,7 @@ def in_smaller_batches(
                 raise
         # Outside the except clause, whose traceback would keep the tensors of the attempt alive.
         sizes = smaller
-        log.warning("out of memory: starting again with %d pictures at a time.", sizes.training)
+        log.warning("out of memory: starting again with %d pictures at a time.", max(sizes.rollout, sizes.training))
         restore()
         gc.collect()
         if torch.cuda.is_available():

@@ -23,7 +23,7 @@ from .errors import RunError, UsageError
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=6)
-"""How long ranks wait for each other: the first evaluates while the others wait. That one dies is noticed at once."""
+"""How long ranks wait for each other: the first judges while the others wait. That one dies is noticed at once."""
 
 TOLD = {kind.__name__: kind for kind in (UsageError, RunError, torch.OutOfMemoryError)}
 """Errors that keep their kind on the way to another rank; all others arrive as RuntimeError."""
@@ -43,7 +43,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the rank that prints, evaluates and writes."""
+        """Whether this is the rank that prints, judges and writes."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
@@ -85,7 +85,7 @@ class Ranks:
         """Replace each tensor by its sum over all ranks; all must have the same dtype."""
         if self.size == 1 or not tensors:
             return
-        flat = torch.cat([tensor.detach().flatten() for tensor in tensors]).cpu()
+        flat = torch.cat([tensor.detach().flatten().cpu() for tensor in tensors])
         with self._talking():
             torch.distributed.all_reduce(flat)
         for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
@@ -194,7 +194,7 @@ def _is_told(error: BaseException | None) -> bool:
 
 def _is_lost(error: RuntimeError) -> bool:
     """Whether the network could not be gathered from the other ranks; gloo has no class of errors for it."""
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+    return isinstance(error, torch.distributed.DistError) or (type(error) is RuntimeError and "gloo/" in str(error))
 
 
 def _gone(rank: int) -> str:

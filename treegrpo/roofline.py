@@ -8,10 +8,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .console import console
-from .timing import Bench, Entry, medians
+from .timing import Bench, Timed, medians
 
 
-def roofline(bench: Bench, entry: Entry) -> dict[str, float]:
+def roofline(bench: Bench, timed: Timed) -> dict[str, float]:
     """Floating-point operations a second of the reference's rollout and update, beside those of matrix products."""
     policy, config = bench.policy, bench.config
     rows = min(bench.sizes.training, 9 * config.train.prompts_per_iteration)
@@ -22,15 +22,15 @@ def roofline(bench: Bench, entry: Entry) -> dict[str, float]:
     with FlopCounterMode(display=False) as both:
         out = policy.denoise(x, sigma, [bench.prompts[0]] * rows)
         torch.autograd.grad(out, policy.parameters(), torch.ones_like(out))
-    cost = config.make_plan(0, torch.Generator()).cost()
-    prompts = config.train.prompts_per_iteration
-    reused = config.train.reuse_graphs and bench.sizes.keep_graphs(cost.trained_nodes * prompts)
+    done = timed.contender
+    evaluations, trained = done.evaluations // done.iterations, done.trained_nodes // done.iterations
+    reused = config.train.reuse_graphs and bench.sizes.keep_graphs(trained)
     update = both.get_total_flops() - (forward.get_total_flops() if reused else 0)
-    spent = medians(entry)
+    spent = medians(timed)
     figures = {
         "possible": _possible_flops(x.device, policy.dtype),
-        "sampling": forward.get_total_flops() / rows * cost.evaluations * prompts / spent["grow"],
-        "training": update / rows * cost.trained_nodes * prompts / spent["update"],
+        "sampling": forward.get_total_flops() / rows * evaluations / spent["grow"],
+        "training": update / rows * trained / spent["update"],
     }
     console.print(
         f"Roofline: sampling {figures['sampling'] / 1e12:.2f} TFLOP/s ({figures['sampling'] / figures['possible']:.0%} "

@@ -8,26 +8,28 @@ from dataclasses import replace
 from typing import Any
 
 from .backends.diffusers import DiffusersPolicy
-from .timing import Bench, Entry
+from .timing import Bench, Timed
 from .variants import changed
 
 
-def switches(bench: Bench) -> list[Entry]:
-    """What is timed: the run as it comes first, then every switch that the policy has, put the other way."""
-    base = bench.config
-    alone = changed(base, "train", reuse_graphs=False)
-    overlapping = changed(base, "train", overlap_scoring=True)
-    entries = [
-        bench.entry("as it comes", base),
-        bench.entry("graphs of the rollout are not reused", alone),
-        bench.entry("scoring while decoding", overlapping),
-        bench.entry("prompts encoded anew in every iteration", base, switch=_forgetting),
-        bench.entry("gradient checkpointing", base, switch=_checkpointing),
+def switches(bench: Bench) -> list[Timed]:
+    """What is timed: the run as it comes first, then every switch that it does not have already, put the other way."""
+    base, economy = bench.config, bench.policy.economy
+    several = [
+        bench.timed("as it comes", base),
+        bench.timed("prompts encoded anew in every iteration", base, switch=_forgetting),
     ]
+    if base.train.reuse_graphs:
+        several.append(bench.timed("graphs of the rollout are not reused", changed(base, "train", reuse_graphs=False)))
+    if not base.train.overlap_scoring:
+        several.append(bench.timed("scoring while decoding", changed(base, "train", overlap_scoring=True)))
+    if not economy.gradient_checkpointing:
+        several.append(bench.timed("gradient checkpointing", base, switch=_checkpointing))
     if bench.policy.guidance != 1 and not bench.policy.family.DISTILLED:
-        entries.append(bench.entry("guidance in two calls", base, switch=_two_calls))
-        entries.append(bench.entry("trained without guidance", base, switch=_unguided, same=False))
-    return entries
+        if economy.fused_guidance:
+            several.append(bench.timed("guidance in two calls", base, switch=_two_calls))
+        several.append(bench.timed("trained without guidance", base, switch=_unguided, same=False))
+    return several
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def compiled(policy: DiffusersPolicy) -> Iterator[None]:
         with _economy(policy, compile=True):
             yield
     finally:
-        policy.compile_blocks(policy.economy.compile)
+        policy.compile_blocks(False)
 
 
 @contextmanager
@@ -75,5 +77,4 @@ def _checkpointing(policy: DiffusersPolicy) -> Iterator[None]:
     try:
         yield
     finally:
-        if not policy.economy.gradient_checkpointing:
-            policy.network.disable_gradient_checkpointing()
+        policy.network.disable_gradient_checkpointing()

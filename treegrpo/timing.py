@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-import torch
-
 from .backends.diffusers import DiffusersPolicy
 from .config import Config
 from .console import console
-from .contender import TRAINING_COST, Contender, advance
+from .contender import Contender, advance
 from .grow import BatchSizes
 from .iteration import Rewards, make_optimizer
+from .peak_memory import peak_memory
 
 PARTS = ("grow", "decode", "score", "update")
 GIB = 2**30
@@ -26,8 +25,11 @@ Switch = Callable[[DiffusersPolicy], AbstractContextManager[None]]
 
 
 @dataclass
-class Entry:
-    """What is timed. same: whether it must compute what the reference computes."""
+class Timed:
+    """What is timed. same: whether it must compute what the reference computes. leaves: of all iterations so far.
+
+    The lists have an entry for every round that counts. first_norm: of the first gradient, None if it is not finite.
+    """
 
     contender: Contender
     sizes: BatchSizes
@@ -35,7 +37,8 @@ class Entry:
     same: bool = True
     seconds: list[dict[str, float]] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
-    first_norm: float = 0.0
+    leaves: int = 0
+    first_norm: float | None = None
     ratio_error: float = 0.0
 
     @property
@@ -59,69 +62,66 @@ class Bench:
     config: Config
     sizes: BatchSizes
 
-    def entry(self, name: str, config: Config, sizes: BatchSizes | None = None, **rest: Any) -> Entry:
+    def timed(self, name: str, config: Config, sizes: BatchSizes | None = None, **rest: Any) -> Timed:
         """Something to time that starts from the policy's present adapter."""
         optimizer = make_optimizer(self.policy, config.update.learning_rate)
-        return Entry(Contender(name, config, optimizer, self.policy.adapter_state()), sizes or self.sizes, **rest)
+        return Timed(Contender(name, config, optimizer, self.policy.adapter_state()), sizes or self.sizes, **rest)
 
-    def run(self, entry: Entry) -> None:
-        """One iteration of an entry; its seconds and peak are appended."""
-        before = dict(entry.contender.seconds)
-        entry.contender.peak_bytes = 0
-        with entry.switch(self.policy):
-            outcome = advance(entry.contender, self.policy, self.rewards, self.prompts, entry.sizes)
-        if entry.contender.iterations == 1:
-            entry.first_norm = outcome.statistics.grad_norm[0] or 0.0
-        entry.ratio_error = max(entry.ratio_error, outcome.statistics.ratio_error[0])
-        spent = entry.contender.seconds
-        entry.seconds.append({part: spent[part] - before.get(part, 0.0) for part in spent})
-        entry.peaks.append(entry.contender.peak_bytes)
+    def run(self, timed: Timed) -> None:
+        """One iteration; its seconds and peak are appended."""
+        before = dict(timed.contender.seconds)
+        with timed.switch(self.policy), peak_memory() as peak:
+            outcome = advance(timed.contender, self.policy, self.rewards, self.prompts, timed.sizes)
+        if timed.contender.iterations == 1:
+            timed.first_norm = outcome.statistics.grad_norm[0]
+        timed.ratio_error = max(timed.ratio_error, outcome.statistics.ratio_error[0])
+        timed.leaves += len(outcome.images)
+        spent = timed.contender.seconds
+        timed.seconds.append({part: spent[part] - before.get(part, 0.0) for part in spent})
+        timed.peaks.append(peak.bytes)
 
-    def rounds(self, entries: Sequence[Entry], seconds: float) -> None:
-        """Time entries in turn for about `seconds`. The first round warms up, and counts only where it is the last."""
+    def rounds(self, several: Sequence[Timed], seconds: float) -> None:
+        """Time several in turn for about `seconds`. The first round warms up, and counts only where it is the last."""
         start = self.policy.adapter_state()
         began = time.perf_counter()
-        for entry in entries:
-            self.run(entry)
+        for timed in several:
+            self.run(timed)
         a_round = time.perf_counter() - began
         if 2 * a_round <= seconds:
-            for entry in entries:
-                entry.seconds.clear()
-                entry.peaks.clear()
-            while not entries[-1].seconds or time.perf_counter() - began + a_round < seconds:
-                for entry in entries:
-                    self.run(entry)
+            for timed in several:
+                timed.seconds.clear()
+                timed.peaks.clear()
+            while not several[-1].seconds or time.perf_counter() - began + a_round < seconds:
+                for timed in several:
+                    self.run(timed)
         self.policy.load_adapter_state(start)
 
 
-def medians(entry: Entry) -> dict[str, float]:
+def medians(timed: Timed) -> dict[str, float]:
     """Seconds of every part of an iteration."""
-    return {part: median(each.get(part, 0.0) for each in entry.seconds) for part in PARTS}
+    return {part: median(each.get(part, 0.0) for each in timed.seconds) for part in PARTS}
 
 
-def row_of(entry: Entry, reference: Entry) -> dict[str, Any]:
-    """What an entry took for an iteration, and for each against the reference's of the same round."""
-    plan = entry.contender.config.make_plan(0, torch.Generator())
-    cost, prompts = plan.cost(), entry.contender.config.train.prompts_per_iteration
-    ratios = [own / other for own, other in zip(entry.totals, reference.totals, strict=True)]
-    work, base = (
-        made.evaluations + TRAINING_COST * made.trained_nodes
-        for made in (cost, reference.contender.config.make_plan(0, torch.Generator()).cost())
-    )
+def row_of(timed: Timed, reference: Timed) -> dict[str, Any]:
+    """What an iteration took, and each against the reference's of the same round."""
+    done, base = timed.contender, reference.contender
+    leaves = timed.leaves // done.iterations
+    ratios = [own / other for own, other in zip(timed.totals, reference.totals, strict=True)]
+    own_norm, norm = timed.first_norm, reference.first_norm
     return {
-        "name": entry.name,
+        "name": timed.name,
         "rounds": len(ratios),
-        "evaluations": cost.evaluations * prompts,
-        "trained_nodes": cost.trained_nodes * prompts,
-        "count_ratio": work / base,
+        "evaluations": done.evaluations // done.iterations,
+        "trained_nodes": done.trained_nodes // done.iterations,
+        "count_ratio": done.work / done.iterations / (base.work / base.iterations),
         "time_ratio": median(ratios),
         "time_ratios": ratios,
-        "seconds_per_iteration": median(entry.totals),
-        "seconds": medians(entry),
-        "leaves_per_second": cost.leaves * prompts / median(entry.totals),
-        "peak_gib": max(entry.peaks) / GIB,
-        "ratio_error": entry.ratio_error,
-        "gradient": abs(entry.first_norm / reference.first_norm - 1) if entry.same else None,
+        "seconds_per_iteration": median(timed.totals),
+        "seconds": medians(timed),
+        "leaves_per_second": leaves / median(timed.totals),
+        "peak_gib": max(timed.peaks) / GIB,
+        "ratio_error": timed.ratio_error,
+        "gradient": abs(own_norm / norm - 1) if timed.same and own_norm is not None and norm else None,
     }
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from . import lora_file
 from .advantage import correlation, zero_spread
-from .config import Config, make_table
+from .config import Config, differences, make_table
 from .errors import UsageError
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, evaluate, heldout_latents
 from .grow import BatchSizes, smallest
 from .iteration import Outcome, Rewards, Stopwatch, iterate, make_optimizer
 from .judged import Judged
@@ -87,7 +87,7 @@ def train(
     Not asking for the next one stops the run. The same config on the same device gives the same weights, stopped and
     resumed or not. watched: judge held-out pictures beside the rewards that train; nothing else looks at them. sizes:
     what memory.batch_sizes found, if the caller has asked already. ranks: the processes that share this run, all of
-    which call this and stop it together; the first has the folder, evaluates and writes, the others have None. Raises
+    which call this and stop it together; the first has the folder, judges and writes, the others have None. Raises
     UsageError for settings that cannot work and RunError when something fails.
     """
     with ranks.together():
@@ -98,9 +98,11 @@ def train(
         run = RunState.read(folder) if folder else RunState()
         if folder and _judges_otherwise(folder, config):
             run.judged = Judged()
+            if folder.state_file.exists():
+                run.write(folder)  # before the new config is, which will not show again that the old marks are void
         run.put_into(policy, optimizer)
         run.take_from(policy, optimizer)
-    _check_same(ranks, config, prompts)
+    _check_same(ranks, config, {"train.prompts": prompts, "evaluation.prompts": heldout_prompts})
     run = ranks.from_first(run)
     with ranks.together():
         if folder:
@@ -134,14 +136,9 @@ def train(
             if config.update.ema:
                 run.update_average(policy, config.update.ema)
             evaluation: Evaluation | None = None
-            judges = folder or ranks.sharded  # a network that ranks share runs on all of them, or on none
-            if judges and heldout_prompts and _due(run.iteration, config.evaluation.every):
-                attempt_to_judge = partial(judge, policy, heldout_prompts, rewards, config, watched=watched)
-                pictures = len(heldout_prompts) * config.evaluation.images_per_prompt
+            if heldout_prompts and _due(run.iteration, config.evaluation.every):
                 with run.result_loaded(policy):
-                    evaluation, _ = in_smaller_batches(
-                        attempt_to_judge, lambda: None, sizes, pictures, once=ranks.sharded
-                    )
+                    evaluation = _evaluated(policy, heldout_prompts, rewards, watched, config, sizes, ranks)
             report: Report | None = None
             if folder:
                 heldout: float | None = None
@@ -173,17 +170,8 @@ def judge(
     sizes: BatchSizes,
     watched: Rewards = (),
 ) -> Evaluation:
-    """Evaluate with the settings of a config, on noise that training never uses."""
-    return evaluate(
-        policy,
-        prompts,
-        rewards,
-        images_per_prompt=config.evaluation.images_per_prompt,
-        steps=config.plan.steps,
-        seed=-1 - config.train.seed,
-        batch=sizes,
-        watched=watched,
-    )
+    """Evaluate with the settings of a config."""
+    return evaluate(policy, prompts, rewards, **_how(config), batch=sizes, watched=watched)
 
 
 def save_lora(file: Path, state: dict[str, Tensor], config: Config, last: Report) -> None:
@@ -198,6 +186,34 @@ def save_lora(file: Path, state: dict[str, Tensor], config: Config, last: Report
         "reward": last.reward,
     }
     lora_file.write(file, state, config.lora.rank, config.lora.alpha, facts)
+
+
+def _evaluated(
+    policy: Policy,
+    prompts: Sequence[str],
+    rewards: Rewards,
+    watched: Rewards,
+    config: Config,
+    sizes: BatchSizes,
+    ranks: Ranks,
+) -> Evaluation | None:
+    """What the first rank thinks of the policy; the others help to draw if they share its network."""
+    if ranks.first:
+        attempt = partial(judge, policy, prompts, rewards, config, watched=watched)
+        pictures = len(prompts) * config.evaluation.images_per_prompt
+        return in_smaller_batches(attempt, lambda: None, sizes, pictures, once=ranks.sharded)[0]
+    if ranks.sharded:
+        heldout_latents(policy, prompts, **_how(config), batch=sizes)
+    return None
+
+
+def _how(config: Config) -> dict[str, int]:
+    """How held-out pictures are drawn: on noise that training never uses."""
+    return {
+        "images_per_prompt": config.evaluation.images_per_prompt,
+        "steps": config.plan.steps,
+        "seed": -1 - config.train.seed,
+    }
 
 
 def _judged(run: RunState, evaluation: Evaluation, watched: Rewards) -> tuple[float | None, dict[str, float | None]]:
@@ -244,7 +260,7 @@ def _check_continues(folder: RunFolder, config: Config) -> None:
     if earlier is not None and folder.state_file.exists():
         # The evaluation may change anyhow; settings that are younger than the run have their defaults.
         known = make_table(Config, **{**earlier, "evaluation": {}}).model_dump(mode="json")
-        for key, old, new in _differences(known, config.model_dump(mode="json")):
+        for key, old, new in differences(known, config.model_dump(mode="json")):
             if not any(key == free or key.startswith(f"{free}.") for free in FREE_TO_CHANGE):
                 raise UsageError(
                     f'run: "{folder.path}" was started with {key} = {old!r} and is to go on with {new!r}; '
@@ -252,18 +268,19 @@ def _check_continues(folder: RunFolder, config: Config) -> None:
                 )
 
 
-def _check_same(ranks: Ranks, config: Config, prompts: Sequence[str]) -> None:
-    """Refuse ranks that would train something else than the first does."""
-    everyone = ranks.gather((config.model_dump(mode="json"), list(prompts)))
+def _check_same(ranks: Ranks, config: Config, prompts: dict[str, Sequence[str]]) -> None:
+    """Refuse ranks that would do something else than the first does. prompts: by the setting that names them."""
+    everyone = ranks.gather((config.model_dump(mode="json"), {key: list(texts) for key, texts in prompts.items()}))
     with ranks.together():
         known, texts = everyone[0]
         for rank, (other, others_texts) in enumerate(everyone):
-            for key, ours, theirs in _differences(known, other):
+            for key, ours, theirs in differences(known, other):
                 raise UsageError(
                     f"{key}: rank {rank} has {theirs!r} and rank 0 has {ours!r}; give all ranks the same config."
                 )
-            if others_texts != texts:
-                raise UsageError(f"train.prompts: rank {rank} read other prompts than rank 0; give all the same file.")
+            for key in texts:
+                if others_texts[key] != texts[key]:
+                    raise UsageError(f"{key}: rank {rank} read other prompts than rank 0; give all the same file.")
 
 
 def _judges_otherwise(folder: RunFolder, config: Config) -> bool:
@@ -271,16 +288,6 @@ def _judges_otherwise(folder: RunFolder, config: Config) -> bool:
     earlier = (folder.load_config() or {}).get("evaluation", {})
     now = config.evaluation.model_dump(mode="json")
     return any(earlier.get(key) != now[key] for key in ("prompts", "images_per_prompt", "rewards"))
-
-
-def _differences(old: dict, new: dict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
-    """(dotted key, old value, new value) for every setting that differs."""
-    for key in old.keys() | new.keys():
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            yield f"{prefix}{key}", before, after
 
 
 def _report(

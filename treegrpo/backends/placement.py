@@ -11,7 +11,7 @@ from torch import nn
 
 
 class Placement:
-    """Moves the parts of a diffusers pipeline. Without offload all of them stay on `device`.
+    """Moves the parts of a diffusers pipeline that are used. Without offload all of them stay on `device`.
 
     With offload, text encoders and network are never there together, and the VAE only while it decodes. What is there
     stays until the other is wanted (see Policy.prepare). A sharded network is never moved: its part of the weights is
@@ -30,9 +30,8 @@ class Placement:
         self.encoders = [part for name, part in parts.items() if name.startswith("text_encoder")]
         self._brought: list[nn.Module] = []
         if self.idle == self.device:
-            for part in parts.values():
-                if part is not network or not sharded:
-                    _move(part, self.device)
+            for part in (*self.encoders, self._vae, *self._network):
+                _move(part, self.device)
 
     def bring_network(self) -> None:
         """Have the network on the device, and the text encoders off it."""

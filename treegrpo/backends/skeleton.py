@@ -49,8 +49,8 @@ def skeleton(path: str, dtype: torch.dtype) -> DiffusionPipeline:
 
 def _part(folder: Path, library: str | None, kind: str | None) -> Any:
     """One component of a pipeline: networks without weights, all else as it is."""
-    if library is None or kind is None:
-        return None
+    if library not in ("transformers", "diffusers") or kind is None:
+        return None  # such as the safety checker of Stable Diffusion 1, which nothing here uses
     made = getattr(transformers if library == "transformers" else diffusers, kind)
     if library == "transformers" and issubclass(made, torch.nn.Module):
         with torch.device(META):

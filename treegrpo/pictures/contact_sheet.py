@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from ..evaluation import Evaluation
 from .save import save_figure
 
-SEEDS = 4
+PROMPTS, SEEDS = 12, 4
 
 
-def save_contact_sheet(path: Path, before: Evaluation, after: Evaluation, prompts: int = 12, title: str = "") -> None:
-    """One row per prompt: SEEDS pictures of the base model, and the LoRA's pictures from the same noise."""
-    rows = before.prompts[:prompts]
+def save_contact_sheet(path: Path, before: Evaluation, after: Evaluation, title: str = "") -> None:
+    """A row for each of PROMPTS prompts: SEEDS pictures of the base model, and the LoRA's from the same noise."""
+    rows = before.prompts[:PROMPTS]
     seeds = min(SEEDS, before.images.shape[1])
     figure = Figure(figsize=(0.9 * (2 * seeds + 1.6), 0.82 * len(rows) + 0.9), layout="constrained")
     if title:

@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 
 from ..atomic import write_bytes
 
+DPI = 130
 
-def save_figure(figure: Figure, path: Path, dpi: int = 130) -> None:
+
+def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format of the file's ending (.png or .svg)."""
     file = BytesIO()
-    figure.savefig(file, format=path.suffix[1:], dpi=dpi, facecolor="white")
+    figure.savefig(file, format=path.suffix[1:], dpi=DPI, facecolor="white")
     write_bytes(path, file.getvalue())

@@ -19,7 +19,7 @@ COLOURS = "coolwarm_r"
 LEAF_HEIGHT = 0.36
 
 
-def save_tree_picture(paths: list[Path], record: Record, images: Tensor, prompt: int, title: str = "") -> None:
+def save_tree_picture(paths: list[Path], record: Record, images: Tensor, prompt: int) -> None:
     """Draw the tree of one prompt: thumbnails at the nodes, edges coloured by advantage, rewards beside the leaves.
 
     images: float32 [nodes, H, W, 3], see tree_record.node_images. Time runs from left to right.
@@ -50,7 +50,7 @@ def save_tree_picture(paths: list[Path], record: Record, images: Tensor, prompt:
     axes.invert_yaxis()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(title or f'"{record["prompts"][prompt]}"', fontsize=11)
+    axes.set_title(f'"{record["prompts"][prompt]}"', fontsize=11)
     bar = figure.colorbar(
         ScalarMappable(TwoSlopeNorm(0.0, -strongest, strongest), COLOURS), ax=axes, shrink=0.5, pad=0.01, aspect=30
     )
@@ -109,7 +109,7 @@ def _thumbnail(axes: Any, pixels: Any, x: float, y: float, size: float) -> None:
 
 
 def _columns(axes: Any, record: Record) -> None:
-    """Label each generation with its step and sigma, and shade the window."""
+    """Label each generation with its step and sigma, on a light ground."""
     steps = [each["step"] for each in record["generations"]]
     labels = [f"step {step}\nsigma {record['sigmas'][step]:.2f}" for step in steps[:-1]] + ["finished"]
     axes.set_xticks(range(len(steps)), labels, fontsize=8)

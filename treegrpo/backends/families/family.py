@@ -24,7 +24,7 @@ class Family(Protocol):
     DISTILLED: bool
     """Whether guidance is an input of the network, which then runs once per picture at any guidance."""
     BLOCKS: tuple[str, ...]
-    """Class names of the blocks that the network repeats: what is compiled."""
+    """Class names of the blocks that the network repeats: what is compiled, or gathered when it is sharded."""
 
     def sigmas(self, pipeline: Any, steps: int, latent_shape: tuple[int, ...]) -> Tensor:
         """float32 [steps + 1] on the CPU, as the pipeline's own scheduler sets them for latents of this shape."""
