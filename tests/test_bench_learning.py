@@ -85,7 +85,7 @@ def test_time_is_shared_equally_and_judging_is_free(configs, tmp_path):
 def test_results_of_other_settings_are_not_mixed(configs, tmp_path):
     measure({REFERENCE: configs[REFERENCE]}, [0], Budget("iterations", 1), tmp_path)
     other = changed(configs[REFERENCE], "update", learning_rate=0.5)
-    with pytest.raises(UsageError, match="another update"):
+    with pytest.raises(UsageError, match=r"measured with update\.learning_rate = 0\.\d+ and is to go on with 0\.5"):
         measure({REFERENCE: other}, [0], Budget("iterations", 1), tmp_path)
 
 

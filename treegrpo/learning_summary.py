@@ -24,7 +24,7 @@ BUDGET_NAMES = {
     "iterations": "iterations",
 }
 
-MOST_CURVES = 8
+MOST_CURVES = 10
 """More in one picture cannot be told apart."""
 
 
