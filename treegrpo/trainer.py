@@ -162,18 +162,6 @@ def train(
         yield report
 
 
-def judge(
-    policy: Policy,
-    prompts: Sequence[str],
-    rewards: Rewards,
-    config: Config,
-    sizes: BatchSizes,
-    watched: Rewards = (),
-) -> Evaluation:
-    """Evaluate with the settings of a config."""
-    return evaluate(policy, prompts, rewards, **_how(config), batch=sizes, watched=watched)
-
-
 def save_lora(file: Path, state: dict[str, Tensor], config: Config, last: Report) -> None:
     """Write a LoRA file with what a person wants to know of its training."""
     facts = {
@@ -197,23 +185,22 @@ def _evaluated(
     sizes: BatchSizes,
     ranks: Ranks,
 ) -> Evaluation | None:
-    """What the first rank thinks of the policy; the others help to draw if they share its network."""
-    if ranks.first:
-        attempt = partial(judge, policy, prompts, rewards, config, watched=watched)
-        pictures = len(prompts) * config.evaluation.images_per_prompt
-        return in_smaller_batches(attempt, lambda: None, sizes, pictures, once=ranks.sharded)[0]
-    if ranks.sharded:
-        heldout_latents(policy, prompts, **_how(config), batch=sizes)
-    return None
-
-
-def _how(config: Config) -> dict[str, int]:
-    """How held-out pictures are drawn: on noise that training never uses."""
-    return {
+    """What the first rank finds on noise that training never uses; others help to draw where they share its network."""
+    how = {
         "images_per_prompt": config.evaluation.images_per_prompt,
         "steps": config.plan.steps,
         "seed": -1 - config.train.seed,
     }
+    if not ranks.first:
+        if ranks.sharded:
+            heldout_latents(policy, prompts, **how, batch=sizes)
+        return None
+
+    def attempt(batch: BatchSizes) -> Evaluation:
+        return evaluate(policy, prompts, rewards, **how, batch=batch, watched=watched)
+
+    pictures = len(prompts) * config.evaluation.images_per_prompt
+    return in_smaller_batches(attempt, lambda: None, sizes, pictures, once=ranks.sharded)[0]
 
 
 def _judged(run: RunState, evaluation: Evaluation, watched: Rewards) -> tuple[float | None, dict[str, float | None]]:

@@ -120,7 +120,7 @@ def test_the_reading_order_does_not_depend_on_the_order_of_the_boxes(shuffle: ra
 @pytest.mark.usefixtures("_fresh")
 def test_a_missing_library_is_named(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageError, match=rf"{module}.*pip install 'treegrpo\[ocr\]'\.$"):
+    with pytest.raises(UsageError, match=rf"{module}.*pip install rapidocr onnxruntime\.$"):
         Ocr()
 
 
