@@ -4,12 +4,12 @@ import pytest
 
 from treegrpo.errors import UsageError
 from treegrpo.learning_curve import folder_of
-from treegrpo.learning_summary import summarise
+from treegrpo.learning_summary import MOST_CURVES, summarise
 from treegrpo.pictures.image_file import read_image
 from treegrpo.run_folder import RunFolder
 from treegrpo.variants import REFERENCE
 
-GROUPS = {"methods": [REFERENCE, "MixGRPO"], "ablations": [REFERENCE, *(f"KL {weight}" for weight in range(9))]}
+GROUPS = {"methods": [REFERENCE, "MixGRPO"], "ablations": [REFERENCE, *(f"KL {weight}" for weight in range(MOST_CURVES))]}
 
 
 @pytest.fixture(scope="module")
