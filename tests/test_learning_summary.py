@@ -9,7 +9,10 @@ from treegrpo.pictures.image_file import read_image
 from treegrpo.run_folder import RunFolder
 from treegrpo.variants import REFERENCE
 
-GROUPS = {"methods": [REFERENCE, "MixGRPO"], "ablations": [REFERENCE, *(f"KL {weight}" for weight in range(MOST_CURVES))]}
+GROUPS = {
+    "methods": [REFERENCE, "MixGRPO"],
+    "ablations": [REFERENCE, *(f"KL {weight}" for weight in range(MOST_CURVES))],
+}
 
 
 @pytest.fixture(scope="module")
