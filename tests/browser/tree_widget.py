@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import ElementHandle, Locator, Page
 
-from .comfy_page import element
+from .comfy_page import element, settle
 
 View = dict[str, Any]
 
@@ -43,7 +43,15 @@ def wait_for_generations(page: Page, canvas: ElementHandle, count: int, timeout:
 
 
 def place(page: Page, canvas: ElementHandle, generation: int, index: int) -> tuple[float, float]:
-    """Where a node is on the page."""
+    """Where a node is on the page, once it stands still: a canvas with a new size is drawn some frames later."""
+    before, now = None, _place(canvas, generation, index)
+    while now != before:
+        settle(page)
+        before, now = now, _place(canvas, generation, index)
+    return now
+
+
+def _place(canvas: ElementHandle, generation: int, index: int) -> tuple[float, float]:
     found = [each for each in view(canvas)["nodes"] if (each["generation"], each["index"]) == (generation, index)]
     assert found, f"node {index} of generation {generation} is not on the canvas"
     box = canvas.bounding_box()
