@@ -123,21 +123,19 @@ def test_halving_starts_at_what_is_there_and_ends_at_single_pictures():
     assert halved(BatchSizes(1, 1, 1, 0), 12) == BatchSizes(1, 1, 1, 0)
 
 
-def test_the_command_line_says_what_to_lower(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("work", "sentence"),
+    [
+        ("iteration.decode", r"out of memory: set model\.gradient_checkpointing"),
+        ("headless.build_policy", r"out of memory: the model does not fit; set model\.offload = true"),
+    ],
+)
+def test_the_command_line_says_what_to_lower(tmp_path, monkeypatch, work, sentence):
     def full(*_, **__):
         raise torch.OutOfMemoryError("the device is full")
 
-    monkeypatch.setattr("treegrpo.iteration.decode", full)
-    with pytest.raises(RunError, match=r"out of memory: set model\.gradient_checkpointing"):
-        train_from_config(small_config(tmp_path), tmp_path / "run", False, "")
-
-
-def test_a_model_that_does_not_fit_is_told_apart(tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise torch.OutOfMemoryError("the device is full")
-
-    monkeypatch.setattr("treegrpo.headless.build_policy", full)
-    with pytest.raises(RunError, match=r"out of memory: the model does not fit; set model\.offload = true"):
+    monkeypatch.setattr(f"treegrpo.{work}", full)
+    with pytest.raises(RunError, match=sentence):
         train_from_config(small_config(tmp_path), tmp_path / "run", False, "")
 
 

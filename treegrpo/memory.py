@@ -22,8 +22,7 @@ def batch_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: f
 
     Kept graphs get half of the budget: the rest of the rollout runs beside them, without gradients, in far less.
     """
-    sigma = float(policy.sigmas(steps)[0])
-    x = policy.initial_noise(1, sigma, torch.Generator().manual_seed(0))
+    x, sigma = _noise(policy, steps)
     row = policy.training_bytes(x, sigma, prompts[:1])
     rows = int(budget_gb * 2**30 / max(row, 1))
     if rows < 1:
@@ -36,13 +35,18 @@ def batch_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: f
 
 def drawing_sizes(policy: Policy, prompts: Sequence[str], steps: int, budget_gb: float = DEFAULT_GB) -> BatchSizes:
     """The batch sizes of drawing alone, where nothing is trained; single pictures where not even one fits."""
-    sigma = float(policy.sigmas(steps)[0])
-    x = policy.initial_noise(1, sigma, torch.Generator().manual_seed(0))
+    x, sigma = _noise(policy, steps)
     policy.prepare(prompts[:1])
     with torch.no_grad(), policy.drawing():
         row = peak_bytes(lambda: policy.denoise(x, sigma, prompts[:1]))
     rows = max(1, int(budget_gb * 2**30 / max(row, 1)))
     return BatchSizes(rollout=rows, training=rows, decode=_decoded(policy, x, budget_gb))
+
+
+def _noise(policy: Policy, steps: int) -> tuple[Tensor, float]:
+    """The state of one picture before the first step, and its sigma."""
+    sigma = float(policy.sigmas(steps)[0])
+    return policy.initial_noise(1, sigma, torch.Generator().manual_seed(0)), sigma
 
 
 def _decoded(policy: Policy, x: Tensor, budget_gb: float) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from .backends.diffusers import DiffusersPolicy
+from .temporarily import temporarily
 from .timing import Bench, Timed
 from .variants import changed
 
@@ -43,28 +44,16 @@ def compiled(policy: DiffusersPolicy) -> Iterator[None]:
         policy.compile_blocks(False)
 
 
-@contextmanager
-def _economy(policy: DiffusersPolicy, **changes: Any) -> Iterator[None]:
-    before = policy.economy
-    policy.economy = replace(before, **changes)
-    try:
-        yield
-    finally:
-        policy.economy = before
+def _economy(policy: DiffusersPolicy, **changes: Any) -> AbstractContextManager[None]:
+    return temporarily(policy, economy=replace(policy.economy, **changes))
 
 
 def _two_calls(policy: DiffusersPolicy) -> AbstractContextManager[None]:
     return _economy(policy, fused_guidance=False)
 
 
-@contextmanager
-def _unguided(policy: DiffusersPolicy) -> Iterator[None]:
-    guidance = policy.guidance
-    policy.guidance = 1.0
-    try:
-        yield
-    finally:
-        policy.guidance = guidance
+def _unguided(policy: DiffusersPolicy) -> AbstractContextManager[None]:
+    return temporarily(policy, guidance=1.0)
 
 
 def _forgetting(policy: DiffusersPolicy) -> AbstractContextManager[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..live_bytes import peak_bytes, training_bytes
 from ..process import Path
+from ..temporarily import temporarily
 from .adapter_precision import compute_like_input
 from .adapter_state import check_fits
 from .families import flux, qwen_image, sd3, sdxl, stable_diffusion
@@ -194,15 +195,9 @@ class DiffusersPolicy:
         self.placement.bring_network()
         return self.family.predict(self.pipeline, x, sigma, conditioning, self.guidance)
 
-    @contextmanager
-    def drawing(self) -> Iterator[None]:
+    def drawing(self) -> AbstractContextManager[None]:
         """See Policy.drawing."""
-        training = self.guidance
-        self.guidance = self.drawing_guidance
-        try:
-            yield
-        finally:
-            self.guidance = training
+        return temporarily(self, guidance=self.drawing_guidance)
 
     def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
         """See Policy.training_bytes; with guidance where pictures or training have any."""
@@ -242,15 +237,9 @@ class DiffusersPolicy:
         with torch.no_grad(), self.placement.vae():
             return peak_bytes(lambda: self.family.decode(self.pipeline, latents))
 
-    @contextmanager
-    def without_embeddings(self) -> Iterator[None]:
+    def without_embeddings(self) -> AbstractContextManager[None]:
         """A context in which nothing has been encoded yet."""
-        known = self._embeddings
-        self._embeddings = {}
-        try:
-            yield
-        finally:
-            self._embeddings = known
+        return temporarily(self, _embeddings={})
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ...errors import UsageError, check_known
 from ...process import Path
+from ...temporarily import temporarily
 from ..adapter_state import check_fits
 from .adapters import Adapter, AdapterSettings
 from .conditioning import Conditioning, controls, groups, kept, stacked, without_gradients
@@ -205,13 +206,8 @@ def training() -> Iterator[None]:
     Its executor runs nodes in inference mode, and its fused kernels, which differ in the last digits from those with a
     derivative, are off only while it trains; the rollout has to use the same ones as the update.
     """
-    before = management.in_training
-    with torch.inference_mode(False):
-        management.in_training = True
-        try:
-            yield
-        finally:
-            management.in_training = before
+    with torch.inference_mode(False), temporarily(management, in_training=True):
+        yield
 
 
 class _OneStep(comfy.samplers.Sampler):
