@@ -17,8 +17,9 @@ demo: $(VENV)/headless.stamp
 	$(BIN)/treegrpo demo
 
 # Each goes on with nothing else beside it, so that times can be compared.
-bench: $(VENV)/test.stamp
+bench: $(VENV)/test.stamp $(COMFYUI_VENV)/test.stamp
 	$(BIN)/pytest -m long
+	$(COMFYUI_BIN)/python -m pytest -m long tests/comfyui
 	$(BIN)/treegrpo bench train
 	$(BIN)/treegrpo bench learning --what methods
 

@@ -1,7 +1,7 @@
 """Checkpoint files in the layouts that artists have, against the pipelines whose weights they carry.
 
-diffusers tells Stable Diffusion 3 by the width of its medium model or the 38 blocks of its large one, which this one
-has; its converter of FLUX is for the width of 3072 alone, so there is no small file of that.
+diffusers tells Stable Diffusion 3 by the width of its medium models or the 38 blocks of its large one, and converts
+FLUX at the width of 3072 alone. So those files have few blocks of that width, or many that are narrow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from comfy.diffusers_convert import convert_text_enc_state_dict_v20, convert_vae_state_dict
 from comfy.model_detection import convert_diffusers_mmdit
 from comfy.utils import swap_scale_shift
-from diffusers import DiffusionPipeline, SD3Transformer2DModel
+from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -23,21 +23,40 @@ from tests.backends.pipelines import tiny_pipeline
 from tests.backends.test_families import STEPS, open_tiny, stock_images
 from tests.comfyui.checkpoints import MODEL
 from tests.comfyui.native import native
+from treegrpo.backends.families.registry import FAMILIES
 from treegrpo.backends.pipeline_file import load_pipeline
 from treegrpo.errors import UsageError
 
 Weights = dict[str, Tensor]
+SD3_MEDIUM = {"num_layers": 2, "num_attention_heads": 24, "attention_head_dim": 64, "caption_projection_dim": 1536}
+FLUX = {"num_attention_heads": 24, "attention_head_dim": 128, "axes_dims_rope": (16, 56, 56)}
+TRANSFORMERS = {
+    "sd3": ("sd3", {**SD3_MEDIUM, "pos_embed_max_size": 192}),
+    "sd35_medium": (
+        "sd35",
+        {**SD3_MEDIUM, "pos_embed_max_size": 384, "dual_attention_layers": (0,), "qk_norm": "rms_norm"},
+    ),
+    "sd35_large": ("sd3", {"num_layers": 38, "num_attention_heads": 1, "caption_projection_dim": 64}),
+    "flux": ("flux", FLUX),
+    "flux_comfyui": ("flux", FLUX),
+}
+"""Layouts that need other transformers than the tiny ones: whose pipeline, and what differs."""
 
 
-def made(name: str) -> DiffusionPipeline:
+def made(name: str, dtype: torch.dtype = torch.float32) -> DiffusionPipeline:
     """The tiny pipeline whose weights a file of that layout can carry."""
-    if name != "sd35_large":
+    if name not in TRANSFORMERS:
         return tiny_pipeline(name)
-    pipeline = tiny_pipeline("sd3")
-    shape = {"num_layers": 38, "num_attention_heads": 1, "caption_projection_dim": 64}
+    family, shape = TRANSFORMERS[name]
+    pipeline = tiny_pipeline(family)
     torch.manual_seed(0)
-    pipeline.transformer = SD3Transformer2DModel.from_config(pipeline.transformer.config, **shape).eval()
-    return pipeline
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # for want of memory
+    try:
+        pipeline.transformer = pipeline.transformer.from_config(pipeline.transformer.config, **shape).eval()
+    finally:
+        torch.set_default_dtype(before)
+    return pipeline.to(dtype)
 
 
 def autoencoder(vae: nn.Module) -> Weights:
@@ -64,23 +83,34 @@ def mmdit(network: nn.Module) -> Weights:
     """The weights of a Stable Diffusion 3 under the names of its inventors.
 
     ComfyUI's table expects a block for every 64 of width, and that the last of them has the two halves of one layer
-    the other way round; here the last one is another.
+    the other way round; here the last one is another, and that one may not be there.
     """
     weights = convert_diffusers_mmdit({name: weight.clone() for name, weight in network.state_dict().items()})
-    for block in (0, network.config.num_layers - 1):
+    for block in (network.config.num_attention_heads - 1, network.config.num_layers - 1):
         for end in ("weight", "bias"):
             name = f"joint_blocks.{block}.context_block.adaLN_modulation.1.{end}"
-            weights[name] = swap_scale_shift(weights[name])
+            if name in weights:
+                weights[name] = swap_scale_shift(weights[name])
     return weights
+
+
+def flux(network: nn.Module, saved_by_comfyui: bool) -> Weights:
+    """The weights of a FLUX.1 under the names of its inventors, who call what a norm multiplies by its scale."""
+    weights = convert_diffusers_mmdit({name: weight.clone() for name, weight in network.state_dict().items()})
+    if saved_by_comfyui:
+        return {f"{MODEL}{name}": weight for name, weight in weights.items()}
+    return {re.sub(r"(?<=_norm)\.weight$", ".scale", name): weight for name, weight in weights.items()}
 
 
 def layout(name: str, pipeline: DiffusionPipeline) -> tuple[Weights, set[str]]:
     """What a file of that layout holds of a pipeline, and the components that it lacks."""
     if name == "qwen_image":
         return pipeline.transformer.state_dict(), {"text_encoder", "vae"}
+    if name in ("flux", "flux_comfyui"):
+        return flux(pipeline.transformer, name == "flux_comfyui"), {"text_encoder", "text_encoder_2", "vae"}
     lacking = set()
     parts = {"first_stage_model.": autoencoder(pipeline.vae)}
-    if name == "sd35_large":
+    if name in ("sd3", "sd35_medium", "sd35_large"):
         parts[MODEL] = mmdit(pipeline.transformer)
         lacking = {"text_encoder", "text_encoder_2", "text_encoder_3"}
     else:
@@ -129,3 +159,23 @@ def test_a_file_that_lacks_weights_says_where_they_must_be(name, part, tmp_path)
         stored.unlink()
     with pytest.raises(UsageError, match=r"mine\.safetensors.* with the rest of the pipeline in .*what the file lacks"):
         load_pipeline(str(file), "float32", str(rest))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["sd3", "sd35_medium", "flux", "flux_comfyui"])
+def test_a_file_of_full_width_predicts_what_its_network_predicts(name, tmp_path):
+    pipeline = made(name, torch.bfloat16)
+    file, rest = save(name, pipeline, tmp_path)
+    opened = load_pipeline(str(file), "bfloat16", str(rest))
+    expected, found = (each.transformer.state_dict() for each in (pipeline, opened))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[weight], expected[weight]) for weight in expected)
+    family = FAMILIES[type(pipeline).__name__]
+    x = torch.randn((1, *family.latent_shape(pipeline, 64, 64)), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours, stock = (
+            family.predict(each, x, 0.5, family.encode(each, ["bear"], 24), 3.5) for each in (opened, pipeline)
+        )
+    torch.testing.assert_close(ours, stock, rtol=0, atol=1e-2)
+    assert (stock - x).std() > 0.1, "the network does nothing, so equality would mean nothing"
+    file.unlink()  # gigabytes, which pytest would keep

@@ -19,19 +19,11 @@ from ..process import Path
 from ..temporarily import temporarily
 from .adapter_precision import compute_like_input
 from .adapter_state import check_fits
-from .families import flux, qwen_image, sd3, sdxl, stable_diffusion
-from .families.family import Conditioning, Family
+from .families.family import Conditioning
+from .families.registry import FAMILIES
 from .pipeline_file import load_pipeline
 from .placement import Placement
 from .quantised import quantise
-
-FAMILIES: dict[str, Family] = {
-    "StableDiffusionPipeline": stable_diffusion,
-    "StableDiffusionXLPipeline": sdxl,
-    "StableDiffusion3Pipeline": sd3,
-    "FluxPipeline": flux,
-    "QwenImagePipeline": qwen_image,
-}
 
 
 @dataclass(frozen=True)

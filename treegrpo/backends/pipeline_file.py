@@ -7,8 +7,11 @@ where it lacks the largest.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -19,11 +22,13 @@ from diffusers.loaders.single_file_utils import (
     infer_diffusers_model_type,
     load_single_file_checkpoint,
 )
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from torch import Tensor
 
 from ..errors import UsageError
+from .families.registry import FAMILIES
 
+INDEX = "model_index.json"
 CHECKPOINT_KINDS = {
     "v1": "StableDiffusionPipeline",
     "v2": "StableDiffusionPipeline",
@@ -36,6 +41,7 @@ CHECKPOINT_KINDS = {
     "qwen-image": "QwenImagePipeline",
 }
 """diffusers' names of checkpoint layouts, and one that it has no name for -> the pipeline that they become."""
+DENOISER = "model.diffusion_model."
 VAE = ("first_stage_model.", "vae.")
 TEXT_ENCODERS = ("cond_stage_model.", "conditioner.", "text_encoders.t5xxl.")
 QUANTISED = (".scale_weight", ".weight_scale", ".comfy_quant", "scaled_fp8")
@@ -47,54 +53,93 @@ def load_pipeline(path: str, dtype: str, config: str | None = None) -> Diffusion
 
     config: for a file, the pipeline folder that has its configuration, its tokenizers and the weights that it lacks;
     the Hugging Face cache if None.
-    Raises UsageError when there is no pipeline.
+    Raises UsageError when there is no pipeline, and for one of a kind that is not supported before it is downloaded.
     """
     if Path(path).suffix == ".safetensors":
         return _from_file(Path(path), getattr(torch, dtype), config)
-    if Path(path).is_dir() and not (Path(path) / "model_index.json").is_file():
-        raise UsageError(f'model.path: "{path}" has no model_index.json, so it is not a diffusers pipeline folder.')
+    read_index(Path(path) if Path(path).is_dir() else _index_from_hub(path).parent, path)
     try:
         return DiffusionPipeline.from_pretrained(path, dtype=getattr(torch, dtype))
+    except (OSError, ValueError, AttributeError) as error:  # the last when diffusers lacks the class of a component
+        raise UsageError(
+            f'model.path: "{path}" could not be loaded as a diffusers pipeline ({first_line(error)}).'
+        ) from error
+
+
+def read_index(folder: Path, path: str) -> dict[str, Any]:
+    """The model_index.json in the folder of a pipeline that is called `path` in the configuration.
+
+    Raises UsageError when there is none, and when the pipeline is of a kind that is not supported.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        kind = index["_class_name"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(
+            f'model.path: "{path}" has no {INDEX} that names a pipeline, so it is not a diffusers pipeline folder.'
+        ) from error
+    if str(kind) not in FAMILIES:
+        raise UsageError(f'model.path: "{path}" is a {kind}, which is not supported; choose a {" or ".join(FAMILIES)}.')
+    return index
+
+
+def _index_from_hub(hub_id: str) -> Path:
+    """The model_index.json of a hub id, alone. Raises UsageError when there is none."""
+    try:
+        return Path(hf_hub_download(hub_id, INDEX))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f'model.path: "{path}" could not be loaded as a diffusers pipeline ({_first_line(error)}).'
+            f'model.path: "{hub_id}" is neither a folder nor the hub id of a diffusers pipeline ({first_line(error)}).'
         ) from error
 
 
 def _from_file(file: Path, dtype: torch.dtype, config: str | None) -> DiffusionPipeline:
     """The pipeline in a checkpoint file; nothing is downloaded for it."""
-    kind, has_vae, whole = _recognise(file)
+    weights = _read(file)
+    kind, has_vae, whole = _recognise(file, weights)
     source = config or _cached_config(file, kind, whole)
     options = {"local_files_only": True, "dtype": dtype}
     try:
-        if whole:
-            return getattr(diffusers, CHECKPOINT_KINDS[kind]).from_single_file(str(file), config=source, **options)
         index = DiffusionPipeline.load_config(source, local_files_only=True)
+        if index["_class_name"] != CHECKPOINT_KINDS[kind]:
+            raise ValueError(f'it is a {index["_class_name"]}, and "{kind}" files need a {CHECKPOINT_KINDS[kind]}')
         parts = {}
         for part in ["unet" if "unet" in index else "transformer"] + ["vae"] * has_vae:
             component = getattr(diffusers, index[part][1])
-            parts[part] = component.from_single_file(str(file), config=source, subfolder=part, **options)
+            # a copy, since what is converted is taken out of it
+            parts[part] = component.from_single_file(dict(weights), config=source, subfolder=part, **options)
+        if whole:
+            made = getattr(diffusers, CHECKPOINT_KINDS[kind])
+            return made.from_single_file(str(file), config=source, **parts, **options)
         return DiffusionPipeline.from_pretrained(source, **parts, **options)
-    except (OSError, ValueError, RuntimeError, SingleFileComponentError) as error:
-        remedy = "" if config else f"; run: {_download(source, whole)}"
+    except (OSError, ValueError, LookupError, RuntimeError, SingleFileComponentError) as error:
+        remedy = "" if config else f"; run: {download_command(source, whole)}"
         raise UsageError(
             f'model.path: "{file}" could not be loaded with the rest of the pipeline in "{source}", which must have '
-            f"what the file lacks ({_first_line(error)}){remedy}."
+            f"what the file lacks ({first_line(error)}){remedy}."
         ) from error
 
 
-def _recognise(file: Path) -> tuple[str, bool, bool]:
-    """(kind, whether it has a VAE, whether it has all weights) of a checkpoint file.
-
-    Raises UsageError for what cannot become a pipeline.
-    """
+def _read(file: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint file, under the names that diffusers converts from. Raises UsageError without any."""
     if not file.is_file():
         raise UsageError(f'model.path: there is no file "{file}".')
     try:
-        checkpoint = load_single_file_checkpoint(str(file))
-        kind = _kind(checkpoint)
+        weights = load_single_file_checkpoint(str(file))
     except (OSError, ValueError) as error:
-        raise UsageError(f'model.path: "{file}" cannot be read as a checkpoint ({_first_line(error)}).') from error
+        raise UsageError(f'model.path: "{file}" cannot be read as a checkpoint ({first_line(error)}).') from error
+    if f"{DENOISER}txt_norm.weight" in weights:  # Qwen-Image, which diffusers knows without the prefix alone
+        return {name.removeprefix(DENOISER): weight for name, weight in weights.items() if name.startswith(DENOISER)}
+    # FLUX.1 as ComfyUI saves it
+    return {re.sub(r"(\.norm\.(query|key)_norm)\.weight$", r"\1.scale", name): weights[name] for name in weights}
+
+
+def _recognise(file: Path, checkpoint: Mapping[str, Tensor]) -> tuple[str, bool, bool]:
+    """(kind, whether it has a VAE, whether it has all weights) of the weights in a checkpoint file.
+
+    Raises UsageError for what cannot become a pipeline.
+    """
+    kind = _kind(checkpoint)
     if kind not in CHECKPOINT_KINDS:
         known = ", ".join(CHECKPOINT_KINDS)
         raise UsageError(f'model.path: "{file}" looks like "{kind}", which is not supported; known are {known}.')
@@ -111,8 +156,11 @@ def _kind(checkpoint: Mapping[str, Tensor]) -> str:
     """The name of a checkpoint's layout. diffusers knows none of Qwen-Image, and calls "v1" what it does not know."""
     if "txt_norm.weight" in checkpoint:
         return "qwen-image"
-    kind = infer_diffusers_model_type(checkpoint)
-    return "unknown" if kind == "v1" and "model.diffusion_model.input_blocks.0.0.weight" not in checkpoint else kind
+    try:
+        kind = infer_diffusers_model_type(checkpoint)
+    except (LookupError, NameError, ValueError):  # it goes by one weight, and expects others of certain shapes then
+        return "unknown"
+    return "unknown" if kind == "v1" and f"{DENOISER}input_blocks.0.0.weight" not in checkpoint else kind
 
 
 def _cached_config(file: Path, kind: str, whole: bool) -> str:
@@ -126,16 +174,20 @@ def _cached_config(file: Path, kind: str, whole: bool) -> str:
         needed = "configuration and tokenizers" if whole else "configuration, tokenizers, text encoders and VAE"
         raise UsageError(
             f'model.path: "{file}" is a "{kind}" checkpoint and needs the {needed} of {hub_id}, which are not cached; '
-            f"run: {_download(hub_id, whole)}, or set model.config to a pipeline folder that has them."
+            f"run: {download_command(hub_id, whole)}, or set model.config to a pipeline folder that has them."
         )
     return hub_id
 
 
-def _download(hub_id: str, whole: bool) -> str:
-    """The command that caches what a checkpoint file needs beside it."""
+def download_command(hub_id: str, whole: bool) -> str:
+    """The command that caches a pipeline's configuration and tokenizers, and other weights than the denoiser's.
+
+    whole: without these weights.
+    """
     weights = "" if whole else ' "text_encoder*" "vae/*"'
     return f'hf download {hub_id} --include "*.json" "*.txt" "*.model"{weights}'
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of diffusers or the hub says, without its advice on how to write Python."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

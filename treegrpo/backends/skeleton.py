@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,12 @@ import diffusers
 import torch
 import transformers
 from diffusers import DiffusionPipeline
-from huggingface_hub import snapshot_download
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from ..errors import UsageError
 from .architectures import HUB_IDS, build
+from .pipeline_file import INDEX, download_command, first_line, read_index
 
 META = torch.device("meta")
 
@@ -26,25 +26,32 @@ def skeleton(path: str, dtype: torch.dtype) -> DiffusionPipeline:
     """
     if not Path(path).exists() and path in HUB_IDS:
         return build(HUB_IDS[path], META, dtype)
-    folder = Path(path)
-    if not folder.is_dir():
-        try:
-            folder = Path(snapshot_download(path, local_files_only=True, allow_patterns=["*.json", "*.txt", "*.model"]))
-        except (LocalEntryNotFoundError, ValueError) as error:
-            raise UsageError(
-                f'model.path: the configuration of "{path}" is neither a folder nor cached; run: hf download {path} '
-                '--include "*.json" "*.txt" "*.model", or name a pipeline folder.'
-            ) from error
+    folder = Path(path) if Path(path).is_dir() else _cached(path)
+    index = read_index(folder, path)
     try:
-        index = json.loads((folder / "model_index.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f'model.path: "{folder}" has no model_index.json that can be read.') from error
-    parts = {name: _part(folder / name, *value) for name, value in index.items() if isinstance(value, list)}
+        components = {name: value for name, value in index.items() if isinstance(value, list) and name[0] != "_"}
+        parts = {name: _part(folder / name, *value) for name, value in components.items()}
+    except (OSError, ValueError, AttributeError) as error:  # the last when diffusers lacks the class of a part
+        remedy = "choose a whole pipeline" if Path(path).is_dir() else f"run: {download_command(path, whole=True)}"
+        raise UsageError(
+            f'model.path: the configuration of "{path}" cannot be read ({first_line(error).rstrip(".")}); {remedy}.'
+        ) from error
     pipeline = getattr(diffusers, index["_class_name"])(**parts)
     for part in parts.values():
         if isinstance(part, torch.nn.Module):
             part.eval().to(device=META, dtype=dtype)
     return pipeline
+
+
+def _cached(hub_id: str) -> Path:
+    """The folder in the Hugging Face cache. Raises UsageError when the pipeline is not there."""
+    try:
+        return Path(hf_hub_download(hub_id, INDEX, local_files_only=True)).parent
+    except (LocalEntryNotFoundError, ValueError) as error:
+        raise UsageError(
+            f'model.path: the configuration of "{hub_id}" is neither a folder nor cached; run: '
+            f"{download_command(hub_id, whole=True)}, or name a pipeline folder."
+        ) from error
 
 
 def _part(folder: Path, library: str | None, kind: str | None) -> Any:

@@ -1,0 +1,33 @@
+"""Pipelines without weights, from folders that are not as they should be."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from treegrpo.backends.skeleton import skeleton
+from treegrpo.bundled import EMOJI_SD3
+from treegrpo.errors import UsageError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the bundled pipeline."""
+    return shutil.copytree(EMOJI_SD3, tmp_path / "pipeline")
+
+
+def test_a_part_without_configuration_is_named(folder):
+    (folder / "vae" / "config.json").unlink()
+    with pytest.raises(
+        UsageError, match=r"^model\.path: the configuration of .*pipeline\" .* config\.json .*pipeline/vae"
+    ):
+        skeleton(str(folder), torch.float32)
+
+
+def test_a_part_whose_class_is_not_there_is_named(folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    index["transformer"] = ["diffusers", "TransformerOfTomorrow"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match=r"^model\.path: the configuration of .*TransformerOfTomorrow"):
+        skeleton(str(folder), torch.float32)
