@@ -1,19 +1,24 @@
 """DDPO on Stable Diffusion 1.5 with a reward that is a Python function, as TRL's DDPOTrainer had it.
 
 python scripts/ddpo.py --model stable-diffusion-v1-5/stable-diffusion-v1-5 --out runs/ddpo
+torchrun --standalone --nproc-per-node 4 scripts/ddpo.py --model stable-diffusion-v1-5/stable-diffusion-v1-5
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from torch import Tensor
 
 from treegrpo.assemble import build_policy, build_rewards
 from treegrpo.config import Config, make_table
-from treegrpo.console import follow
+from treegrpo.console import console, follow
+from treegrpo.errors import RunError, UsageError
+from treegrpo.ranks import joined
 from treegrpo.rewards.function_reward import register
 from treegrpo.run_folder import RunFolder
 from treegrpo.trainer import train
@@ -43,7 +48,7 @@ def configuration(model: str, method: str, side: int | None, iterations: int) ->
 
 
 def main() -> None:
-    """Train, and say where the LoRA is."""
+    """Train, alone or as one of several processes, and say where the LoRA is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a diffusers folder, hub id or checkpoint file")
     parser.add_argument("--method", choices=["ddpo", "treegrpo"], default="treegrpo")
@@ -53,11 +58,19 @@ def main() -> None:
     given = parser.parse_args()
     register("blueness", blueness)
     config = configuration(given.model, given.method, given.side, given.iterations)
-    with RunFolder(given.out, resume=True) as folder:
-        reports = train(build_policy(config), build_rewards(config.rewards), config, folder, PROMPTS)
-        follow(reports, given.iterations)
-        print(f"LoRA: {folder.lora_file}")
+    with joined() as ranks, ExitStack() as held:
+        console.quiet = not ranks.first
+        with ranks.together():
+            folder = held.enter_context(RunFolder(given.out, resume=True)) if ranks.first else None
+            policy, rewards = build_policy(config, ranks.sharded), build_rewards(config.rewards)
+        follow(train(policy, rewards, config, folder, PROMPTS, ranks=ranks), given.iterations, ranks)
+        if folder:
+            print(f"LoRA: {folder.lora_file}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (UsageError, RunError) as error:  # all others show where they come from, such as a bug in your reward
+        print(f"ddpo.py: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -30,3 +30,15 @@ def test_the_example_trains_and_goes_on(tmp_path, method):
     assert all(line["leaves"] == 32 and line["ratio_error"] == [0.0] for line in lines)
     assert all(-1 <= line["reward"]["blueness"] <= 1 for line in lines)
     assert (tmp_path / "run" / "lora.safetensors").exists()
+
+
+def test_what_cannot_be_is_said_in_one_sentence(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "StableVideoDiffusionPipeline"}')
+    command = [sys.executable, str(EXAMPLE), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    [sentence] = [line for line in done.stderr.splitlines() if line.startswith("ddpo.py: ")]
+    assert "is a StableVideoDiffusionPipeline, which is not supported" in sentence
+    assert done.stdout == ""
