@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import small_config
 from treegrpo.bench_learning import Budget, bench_learning, measure
+from treegrpo.contender import advance
 from treegrpo.errors import UsageError
 from treegrpo.learning_curve import folder_of
 from treegrpo.run_folder import read_metrics
@@ -72,6 +73,20 @@ def test_contenders_and_seeds_do_not_touch_each_other(configs, measured, tmp_pat
     assert "seed 1, MixGRPO: 2 iterations" in capsys.readouterr().out
 
 
+def test_whoever_has_used_the_least_is_next(configs, tmp_path, monkeypatch):
+    turns = []
+
+    def noted(contender, *rest):
+        turns.append(contender.name)
+        return advance(contender, *rest)
+
+    monkeypatch.setattr("treegrpo.bench_learning.advance", noted)
+    measure(configs, [0], Budget("iterations", 3), tmp_path)
+    warming, racing = turns[:2], turns[2:]
+    assert warming == [REFERENCE, "MixGRPO"]
+    assert racing == [REFERENCE, "MixGRPO"] * 3
+
+
 def test_time_is_shared_equally_and_judging_is_free(configs, tmp_path):
     measure(configs, [0], Budget("seconds", 1.0), tmp_path)
     rows = {name: read_metrics(folder_of(tmp_path, name, 0)) for name in configs}
@@ -80,6 +95,7 @@ def test_time_is_shared_equally_and_judging_is_free(configs, tmp_path):
         assert totals == sorted(totals)
         assert totals[-2] < 1.0 <= totals[-1], "trained on after the budget, or not to its end"
         assert 2 <= len(judged) <= 9
+        assert all(set(row["seconds"]) == {"grow", "decode", "score", "update"} for row in judged[1:])
 
 
 def test_results_of_other_settings_are_not_mixed(configs, tmp_path):
@@ -93,6 +109,13 @@ def test_summarises_the_group_that_is_asked_for(measured, capsys):
     result = bench_learning("methods", [], [0, 1], None, measured)
     assert list(result["groups"]) == ["methods"]
     assert "| MixGRPO | 2 | 2 |" in capsys.readouterr().out
+
+
+def test_one_contender_alone_leaves_what_was_compared(measured, capsys):
+    bench_learning("methods", [], [0, 1], None, measured)
+    before = (measured / "learning.json").read_text()
+    assert bench_learning("methods", [REFERENCE], [0, 1], None, measured) == {}
+    assert (measured / "learning.json").read_text() == before
 
 
 def test_unknown_groups_and_contenders_are_refused(tmp_path):

@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from treegrpo.bench_rewards import bench_rewards
+from treegrpo.errors import UsageError
 
 
 def test_rewards_are_timed_and_those_without_weights_left_out(tmp_path, monkeypatch, capsys):
@@ -15,3 +18,9 @@ def test_rewards_are_timed_and_those_without_weights_left_out(tmp_path, monkeypa
     assert "| jpeg_compressibility | " in shown
     assert "imagereward is left out: " in shown
     assert "treegrpo rewards pull imagereward" in shown
+
+
+def test_unknown_rewards_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r'--reward: "hps" is unknown; choose one of .*hpsv2'):
+        bench_rewards(["hps"], "cpu", tmp_path, 32, 4, tmp_path)
+    assert not (tmp_path / "rewards.json").exists()

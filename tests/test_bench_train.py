@@ -1,24 +1,18 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
-import torch
 
-from tests.backends.test_families import PROMPTS, SIZES, STEPS, open_tiny
-from tests.conftest import open_policy
-from treegrpo.assemble import build_rewards
-from treegrpo.backends.diffusers import Economy
-from treegrpo.bench_models import SETTINGS, bench_config
+from treegrpo.bench_models import bench_config
 from treegrpo.bench_train import ONE_BY_ONE, bench_train
-from treegrpo.config import Config, make_table
 from treegrpo.errors import UsageError
-from treegrpo.switches import switches
-from treegrpo.timing import Bench, row_of
-from treegrpo.variants import changed
 
 
-def run(folder, what, **settings):
+def run(folder, what, only=(), **settings):
     arguments = {"seconds": 0, "prompts_per_iteration": 1, "memory_gb": None, "iterations": 3, "options": {}}
-    return bench_train("emoji", [what], **(arguments | settings), out=folder)
+    return bench_train("emoji", [what], only, **(arguments | settings), out=folder)
 
 
 def test_methods_are_timed_by_part_at_equal_leaves(tmp_path, capsys):
@@ -45,6 +39,13 @@ def test_methods_are_timed_by_part_at_equal_leaves(tmp_path, capsys):
     assert "DanceGRPO" in capsys.readouterr().out
 
 
+def test_a_table_can_be_of_some_methods_only(tmp_path):
+    rows = run(tmp_path, "methods", only=["MixGRPO"])["methods"]["rows"]
+    assert [row["name"] for row in rows] == ["TreeGRPO", "MixGRPO"]
+    with pytest.raises(UsageError, match=r'--only: "PPO" is unknown.*BranchGRPO.*one at a time'):
+        run(tmp_path, "methods", only=["PPO"])
+
+
 def test_speed_ups_leave_the_gradient_as_it_is(tmp_path):
     rows = {row["name"]: row for row in run(tmp_path, "switches")["switches"]["rows"]}
     assert rows["graphs of the rollout are not reused"]["gradient"] == 0
@@ -60,63 +61,21 @@ def test_memory_is_followed_and_predicted(tmp_path):
     assert 0 <= memory["spread"] < 0.2
 
 
-def test_steps_without_noise_do_not_count_as_trained():
-    """On a VE path methods with every step stochastic go by ddim, which has no noise on the way to sigma 0."""
-    policy = open_tiny("sd15")
-    config = make_table(
-        Config,
-        model={"path": "tiny"},
-        plan={"steps": STEPS, "method": "flow_grpo", "roots": 2},
-        kernel={"name": "ddim"},
-        rewards=[{"name": "jpeg_compressibility"}],
-        train={"prompts": PROMPTS, "prompts_per_iteration": len(PROMPTS)},
-    )
-    bench = Bench(policy, build_rewards(config.rewards), PROMPTS, config, SIZES)
-    timed = bench.timed("flat", config)
-    bench.rounds([timed], 0)
-    row = row_of(timed, timed)
-    assert row["evaluations"] == 2 * STEPS * len(PROMPTS)
-    assert row["trained_nodes"] == 2 * (STEPS - 1) * len(PROMPTS)
-    assert row["leaves_per_second"] == pytest.approx(2 * len(PROMPTS) / row["seconds_per_iteration"])
-
-
-def test_a_first_gradient_that_is_not_finite_leaves_the_rows(tmp_path):
-    policy = open_policy()
-    config = bench_config("emoji", 1, None)
-    bench = Bench(policy, build_rewards(config.rewards), ["bear"], config, SIZES)
-    first, second = bench.timed("first", config), bench.timed("second", config)
-    bench.rounds([first, second], 0)
-    first.first_norm = None
-    assert row_of(second, first)["gradient"] is None
-    assert row_of(first, second)["gradient"] is None
-
-
-def test_switches_that_a_run_has_already_are_left_out():
-    config = bench_config("emoji", 1, None, gradient_checkpointing=True)
-    config = changed(config, "train", reuse_graphs=False)
-    policy = open_policy(guidance=2.0, economy=Economy(gradient_checkpointing=True, fused_guidance=False))
-    names = [timed.name for timed in switches(Bench(policy, [], PROMPTS, config, SIZES))]
-    assert names == [
-        "as it comes",
-        "prompts encoded anew in every iteration",
-        "scoring while decoding",
-        "trained without guidance",
-    ]
+def test_a_machine_without_a_compiler_says_so_and_measures_the_rest(tmp_path):
+    arguments = ("bench", "train", "--what", "compile", "--prompts", "1", "--seconds", "0", "--out", str(tmp_path))
+    missing = {**os.environ, "CXX": "/nonexistent/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "treegrpo", *arguments]
+    done = subprocess.run(command, env=missing, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "Blocks could not be compiled here: InvalidCxxCompiler" in done.stdout
+    assert "InvalidCxxCompiler" in json.loads((tmp_path / "emoji.json").read_text())["compile"]["error"]
 
 
 def test_what_cannot_be_compared_is_refused_before_a_model_is_loaded(tmp_path):
     with pytest.raises(UsageError, match="--prompts: 9 are more than there are for sd15, 8"):
-        bench_train("sd15", [], 0, 9, None, 2, {}, tmp_path)
+        bench_train("sd15", [], [], 0, 9, None, 2, {}, tmp_path)
     with pytest.raises(UsageError, match="--option compile"):
-        bench_train("sd15", ["compile"], 0, 1, None, 2, {"compile": "true"}, tmp_path)
-
-
-@pytest.mark.parametrize("model", SETTINGS)
-def test_models_in_true_size_have_27_leaves(model):
-    config = bench_config(model, 2, 4.0, gradient_checkpointing="true")
-    assert config.model.gradient_checkpointing is True
-    assert (config.train.memory_gb, config.train.prompts_per_iteration) == (4.0, 2)
-    assert config.make_plan(0, torch.Generator().manual_seed(0)).leaves == 27
+        bench_train("sd15", ["compile"], [], 0, 1, None, 2, {"compile": "true"}, tmp_path)
 
 
 def test_unknown_names_list_the_known_ones(tmp_path):

@@ -162,6 +162,32 @@ def test_train_sample_score_and_eval_work_together(treegrpo, tmp_path):
     code, out, _ = treegrpo("eval", *MODEL, *lora, *prompts)
     assert code == 0
     assert "diversity" in out
+    code, out, _ = treegrpo("eval", "--config", config, *lora, *prompts, "--json")
+    assert code == 0
+    assert json.loads(out) == figures, "the config says the same as the options"
+
+
+def test_pictures_are_drawn_as_the_run_was_trained(treegrpo, tmp_path):
+    """In its size, unless the command line says otherwise; of one model."""
+    config = write_config(tmp_path)
+    config.write_text(config.read_text().replace("[plan]", "height = 32\nwidth = 48\n[plan]"))
+    draw = ["sample", "--prompt", "bear", "--count", "1", "--out", tmp_path / "samples"]
+    code, out, err = treegrpo(*draw, "--config", config)
+    assert code == 0, err
+    assert read_image(out.strip()).shape == (32, 48, 3)
+    code, other, _ = treegrpo(*draw, "--config", config, "--steps", "2")
+    assert (read_image(out.strip()) != read_image(other.strip())).any()
+    for both in ([], [*MODEL, "--config", config]):
+        code, _, err = treegrpo(*draw, *both)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "give a model, or the --config of a run; not both" in err
+
+
+def test_square_brackets_in_names_are_shown_as_they_are(treegrpo, tmp_path):
+    folder = tmp_path / "[v2] [/bold]"
+    code, out, err = treegrpo("train", "--config", write_config(tmp_path, iterations=1), "--out", folder)
+    assert code == 0, err
+    assert f"LoRA: {folder / 'lora.safetensors'}" in out
 
 
 def test_a_run_that_hacks_its_reward_stops_and_says_why(treegrpo, tmp_path):

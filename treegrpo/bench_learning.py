@@ -63,8 +63,8 @@ def bench_learning(
 ) -> dict[str, Any]:
     """Measure a group of variants.learning_groups, or "all", and summarise; only summarise where budget is None.
 
-    only: names of contenders, if not all of the group. Returns what `summarise` does; nothing after measuring without
-    TreeGRPO, since there is nothing to compare with. Raises UsageError for unknown names, and as `measure` and
+    only: names of contenders, if not all of the group. Returns what `summarise` does; nothing where TreeGRPO or all
+    others are left out, since there is nothing to compare. Raises UsageError for unknown names, and as `measure` and
     `summarise` do.
     """
     groups = learning_groups()
@@ -79,7 +79,8 @@ def bench_learning(
         if REFERENCE not in chosen:
             return {}
     named = {group: [name for name in members if name in (REFERENCE, *chosen)] for group, members in groups.items()}
-    return summarise({group: names for group, names in named.items() if len(names) > 1}, seeds, out)
+    comparable = {group: names for group, names in named.items() if len(names) > 1}
+    return summarise(comparable, seeds, out) if comparable else {}
 
 
 def measure(configs: Mapping[str, Config], seeds: Sequence[int], budget: Budget, out: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,8 +28,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 PROMPTS = ["a bear", "a frog in the rain", "a lighthouse", "two bells", "a pineapple", "a red bicycle", "a bee", "rain"]
 
 
-def bench_config(model: str, prompts_per_iteration: int, memory_gb: float | None, **changes: Any) -> Config:
-    """The configuration of a model's run; `changes` go into its [model] table. Raises UsageError for an unknown model.
+def bench_config(
+    model: str, prompts_per_iteration: int, memory_gb: float | None, options: Mapping[str, Any] = MappingProxyType({})
+) -> Config:
+    """The configuration of a model's run; `options` go into its [model] table. Raises UsageError for unknown ones.
 
     memory_gb: for activations; by default what the bundled model's demo takes, and 8 for the others.
     """
@@ -40,7 +44,7 @@ def bench_config(model: str, prompts_per_iteration: int, memory_gb: float | None
         tables["model"] = {"path": HUB_ID[model], "dtype": "bfloat16", **SETTINGS[model]}
         tables["rewards"] = [{"name": "jpeg_compressibility"}]  # its time is the same with noise as with pictures
         train["prompts"] = PROMPTS
-    tables["model"] |= changes
+    tables["model"] |= options
     tables["train"] |= train
     return make_table(Config, **tables)
 

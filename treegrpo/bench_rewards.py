@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .atomic import write_text
 from .console import console
-from .errors import UsageError
+from .errors import UsageError, check_known
 from .rewards.host import Host, accelerator
 from .rewards.registry import create, names
 from .rewards.reward import Reward, score
@@ -36,8 +36,11 @@ def bench_rewards(
     """Time every reward whose weights are here, print a table and write rewards.json. Returns its rows.
 
     A call brings the network to the device, and back where memory is short, as in training. only: names; all if
-    empty. folder: searched for weights first. side: of the pictures, in pixels. largest: batch size.
+    empty. folder: searched for weights first. side: of the pictures, in pixels. largest: batch size. Raises
+    UsageError for an unknown name.
     """
+    for name in only:
+        check_known("--reward", name, names())
     host = Host(torch.device(device) if device else accelerator(), (folder,) if folder else ())
     sizes = [size for size in BATCHES if size <= largest]
     console.print(f"| reward | {' | '.join(f'{size} at a time' for size in sizes)} |", soft_wrap=True)
@@ -60,7 +63,7 @@ def _judges(wanted: Sequence[str], host: Host) -> Iterator[tuple[str, Callable[[
         try:
             reward = create(name, host, **options)
         except UsageError as error:
-            console.print(f"{name} is left out: {error}", soft_wrap=True, markup=False)
+            console.print(f"{name} is left out: {error}", soft_wrap=True)
             continue
         yield name, partial(_score, reward)
         del reward  # before the next one is loaded

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._dynamo.exc import TorchDynamoException  # nothing public tells a failed compiler from other errors
 
 from .assemble import build_rewards
 from .atomic import write_text
@@ -35,12 +36,15 @@ from .variants import REFERENCE, changed, published_methods
 
 WHAT = ("memory", "methods", "switches", "compile")
 ONE_BY_ONE = "TreeGRPO, one at a time"
+METHODS = (REFERENCE, "BranchGRPO", "MixGRPO", "Flow-GRPO-Fast", "DanceGRPO", ONE_BY_ONE)
+"""All but Flow-GRPO, which is DanceGRPO's plan with another kernel."""
 WINDOW_START = 1
 
 
 def bench_train(
     model: str,
     what: Sequence[str],
+    only: Sequence[str],
     seconds: float,
     prompts_per_iteration: int,
     memory_gb: float | None,
@@ -50,12 +54,15 @@ def bench_train(
 ) -> dict[str, Any]:
     """Measure a model, print the tables, and write `<model>.json` into `out`.
 
-    what: of WHAT; all if empty. seconds: about how long methods, and then switches, are timed. iterations: how many
-    the memory is followed for. options: go into the [model] table. Raises UsageError for unknown names.
+    what: of WHAT; all if empty. only: methods to compare with TreeGRPO; all if empty. seconds: about how long methods,
+    and then switches, are timed. iterations: how many the memory is followed for. options: go into the [model] table.
+    Raises UsageError for unknown names.
     """
     for each in what:
         check_known("--what", each, WHAT)
-    config = _in_window(bench_config(model, prompts_per_iteration, memory_gb, **options))
+    for each in only:
+        check_known("--only", each, METHODS)
+    config = _in_window(bench_config(model, prompts_per_iteration, memory_gb, options))
     prompts = read_prompts(config.train.prompts)
     if prompts_per_iteration > len(prompts):
         raise UsageError(f"--prompts: {prompts_per_iteration} are more than there are for {model}, {len(prompts)}.")
@@ -73,10 +80,10 @@ def bench_train(
         "sizes": asdict(sizes),
         "options": options,
     }
-    console.print(", ".join(f"{key} {value}" for key, value in result.items()), soft_wrap=True, markup=False)
+    console.print(", ".join(f"{key} {value}" for key, value in result.items()), soft_wrap=True)
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "memory": lambda: _memory(bench, iterations),
-        "methods": lambda: _methods(bench, seconds),
+        "methods": lambda: _methods(bench, only or METHODS, seconds),
         "switches": lambda: _switches(bench, seconds),
         "compile": lambda: _compile(bench, seconds),
     }
@@ -92,18 +99,19 @@ def _in_window(config: Config) -> Config:
     return changed(config, "window", schedule="fixed", start=WINDOW_START)
 
 
-def _methods(bench: Bench, seconds: float) -> dict[str, Any]:
+def _methods(bench: Bench, names: Sequence[str], seconds: float) -> dict[str, Any]:
     entries = []
-    published = published_methods(bench.config, branch=3, depth=3)
-    del published["Flow-GRPO"]  # DanceGRPO's plan with another kernel
-    for name, config in published.items():
+    for name, config in published_methods(bench.config, branch=3, depth=3).items():
+        if name not in (REFERENCE, *names):
+            continue
         if config.window.schedule == "geometric":
             config = _in_window(config)
         if bench.policy.path is DiffusionPath.VE and config.kernel.name != "cps":
             config = changed(config, "kernel", name="ddim")  # the others are of flow models only
         entries.append(bench.timed(name, config, same=name == REFERENCE))
-    alone = changed(bench.config, "train", reuse_graphs=False)
-    entries.append(bench.timed(ONE_BY_ONE, alone, BatchSizes(1, 1, 1)))
+    if ONE_BY_ONE in names:
+        alone = changed(bench.config, "train", reuse_graphs=False)
+        entries.append(bench.timed(ONE_BY_ONE, alone, BatchSizes(1, 1, 1)))
     rows = _table("Methods at equal leaves", bench, entries, seconds)
     return {"rows": rows, "roofline": roofline(bench, entries[0])}
 
@@ -114,8 +122,13 @@ def _switches(bench: Bench, seconds: float) -> dict[str, Any]:
 
 def _compile(bench: Bench, seconds: float) -> dict[str, Any]:
     began = time.perf_counter()
-    with compiled(bench.policy):
-        bench.run(bench.timed("compiling", bench.config))
+    try:
+        with compiled(bench.policy):
+            bench.run(bench.timed("compiling", bench.config))
+    except TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        console.print(f"Blocks could not be compiled here: {reason}", soft_wrap=True)
+        return {"error": reason}
     compiling = time.perf_counter() - began
     entries = [bench.timed("as it comes", bench.config), bench.timed("compiled", bench.config, switch=compiled)]
     rows = _table("Compiled blocks", bench, entries, seconds)

@@ -14,7 +14,10 @@ import typer
 from .errors import RunError, UsageError
 
 if TYPE_CHECKING:
+    from .config import ModelTable
     from .iteration import Rewards
+
+DRAWING_STEPS = 10
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 bench = typer.Typer(no_args_is_help=True, help="Measure methods against each other.")
@@ -23,12 +26,23 @@ rewards = typer.Typer(no_args_is_help=True, help="The rewards, and the weights o
 app.add_typer(rewards, name="rewards")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for what the command writes.")]
-ModelPath = Annotated[str, typer.Option("--model", help="A diffusers folder, hub id (downloaded) or checkpoint file.")]
+ModelPath = Annotated[
+    str | None, typer.Option("--model", help="A diffusers folder, hub id (downloaded) or checkpoint file.")
+]
+RunConfig = Annotated[
+    Path | None,
+    typer.Option("--config", help="The TOML file of a run, instead of a model: draw in its size, precision and steps."),
+]
 Lora = Annotated[Path | None, typer.Option("--lora", help="A lora.safetensors that a run has written.")]
 Prompts = Annotated[Path, typer.Option("--prompts", help="A text file, one prompt a line.")]
-Steps = Annotated[int, typer.Option("--steps", min=1, help="Denoising steps.")]
-Guidance = Annotated[float, typer.Option("--guidance", min=0, help="Classifier-free guidance; 1 is off.")]
-SequenceLength = Annotated[int, typer.Option("--max-sequence-length", min=1, help="T5 tokens.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps; the config's or 10 if left out.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option("--guidance", min=0, help="Classifier-free guidance; the config's or 1, which is off, if left out."),
+]
+SequenceLength = Annotated[
+    int | None, typer.Option("--max-sequence-length", min=1, help="T5 tokens; the config's or 256 if left out.")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the noise.")]
 RewardName = Annotated[str, typer.Option("--reward", help="A reward; an unknown name lists the known ones.")]
 Options = Annotated[
@@ -51,7 +65,7 @@ def plan(
     method: Annotated[
         str, typer.Option(help="treegrpo, branchgrpo, mixgrpo, flow_grpo, dance_grpo or ddpo.")
     ] = "treegrpo",
-    steps: Steps = 10,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Denoising steps.")] = 10,
     branch: Annotated[int, typer.Option(min=1, help="Children of every node where the plan branches.")] = 3,
     depth: Annotated[int, typer.Option(min=1, help="Steps in the window.")] = 3,
     start: Annotated[int | None, typer.Option(min=0, help="First step of the window; all starts if left out.")] = None,
@@ -91,8 +105,7 @@ def _plan_recipe(recipe: Path, as_json: bool) -> None:
     from .plan_table import plan_costs, print_costs, print_memory
 
     config = read_config(recipe)
-    start = config.window.start if config.window.schedule == "fixed" else None
-    rows, memory = plan_costs(config.plan.model_dump(), start, config.window.at), predict(config)
+    rows, memory = plan_costs(config.plan.model_dump(), window=config.window), predict(config)
     if as_json:
         print(json.dumps({"plan": rows, "memory": {**asdict(memory), "peak": memory.peak}}))
     else:
@@ -128,21 +141,21 @@ def train(
 
 @app.command()
 def sample(
-    model: ModelPath,
     prompt: Annotated[list[str], typer.Option("--prompt", help="What to draw; may be given more than once.")],
+    model: ModelPath = None,
+    config: RunConfig = None,
     out: Out = Path("samples"),
     lora: Lora = None,
-    steps: Steps = 10,
-    guidance: Guidance = 1.0,
+    steps: Steps = None,
+    guidance: Guidance = None,
     count: Annotated[int, typer.Option(min=1, help="Pictures per prompt.")] = 4,
     seed: Seed = 0,
-    max_sequence_length: SequenceLength = 256,
+    max_sequence_length: SequenceLength = None,
 ) -> None:
     """Draw pictures with a model and, if given, a LoRA."""
-    from .config import ModelTable, make_table
     from .headless import sample_to_folder
 
-    table = make_table(ModelTable, path=model, guidance=guidance, max_sequence_length=max_sequence_length)
+    table, steps = _drawing(model, config, steps, guidance, max_sequence_length)
     for file in sample_to_folder(table, lora, prompt, out, steps=steps, count=count, seed=seed):
         print(file)
 
@@ -163,28 +176,29 @@ def score(
 
 @app.command(name="eval")
 def evaluate(
-    model: ModelPath,
     lora: Annotated[Path, typer.Option("--lora", help="A lora.safetensors that a run has written.")],
     prompts: Prompts,
+    model: ModelPath = None,
+    config: RunConfig = None,
     reward: Annotated[str, typer.Option("--reward", help="What judges; an unknown name lists the known ones.")] = "",
     official: Annotated[
         str, typer.Option("--official", help="Judge with the package of its authors instead: hpsv2 or hpsv2.1.")
     ] = "",
     option: Options = None,
-    steps: Steps = 10,
-    guidance: Guidance = 1.0,
+    steps: Steps = None,
+    guidance: Guidance = None,
     count: Annotated[int, typer.Option(min=2, help="Pictures per prompt.")] = 8,
     seed: Seed = 0,
-    max_sequence_length: SequenceLength = 256,
+    max_sequence_length: SequenceLength = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Compare a LoRA with its base model on prompts: reward with 95 % interval, and diversity."""
     from .assemble import build_rewards, open_with_lora
     from .comparison import compare, print_comparison
-    from .config import ModelTable, RewardTable, make_table
+    from .config import RewardTable, make_table
     from .config_file import read_prompts
 
-    table = make_table(ModelTable, path=model, guidance=guidance, max_sequence_length=max_sequence_length)
+    table, steps = _drawing(model, config, steps, guidance, max_sequence_length)
     if bool(reward) == bool(official):
         raise UsageError("--reward: name one, or give --official; not both.")
     if official:
@@ -224,19 +238,26 @@ def bench_training(
         list[str] | None,
         typer.Option("--what", help="memory, methods, switches or compile; may be repeated. All if left out."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="How long each of them is timed.")] = 120,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", help="Compare only this method with TreeGRPO; may be repeated. An unknown name lists all."
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="How long methods, and then speed-ups, are timed.")] = 120,
     prompts_per_iteration: Annotated[int, typer.Option("--prompts", min=1, help="Prompts per iteration.")] = 4,
     memory_gb: Annotated[float | None, typer.Option("--memory-gb", help="GiB for activations.")] = None,
     iterations: Annotated[int, typer.Option(min=2, help="Iterations that memory is followed for.")] = 50,
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="A setting of [model], such as height=768.")
+        list[str] | None, typer.Option("--option", help="A setting of the table model, such as height=768.")
     ] = None,
     out: Out = Path("runs/bench-train"),
 ) -> None:
     """Methods and speed-ups on one model: seconds by part, peak memory against the prediction, roofline."""
     from .bench_train import bench_train
 
-    bench_train(model, what or [], seconds, prompts_per_iteration, memory_gb, iterations, dict(_options(option)), out)
+    settings = dict(_options(option))
+    bench_train(model, what or [], only or [], seconds, prompts_per_iteration, memory_gb, iterations, settings, out)
 
 
 @bench.command()
@@ -289,6 +310,22 @@ def _quiet_libraries(progress: bool) -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
 
 
+def _drawing(
+    model: str | None, config: Path | None, steps: int | None, guidance: float | None, max_sequence_length: int | None
+) -> tuple[ModelTable, int]:
+    """The model and the steps that pictures are drawn with; what is given goes before what the config says."""
+    from .config import ModelTable, make_table
+    from .config_file import read_config
+
+    if (model is None) == (config is None):
+        raise UsageError("--model: give a model, or the --config of a run; not both.")
+    run = read_config(config) if config else None
+    given = {"path": model, "guidance": guidance, "max_sequence_length": max_sequence_length}
+    table = run.model.model_dump() if run else {}
+    table |= {name: value for name, value in given.items() if value is not None}
+    return make_table(ModelTable, **table), steps or (run.plan.steps if run else DRAWING_STEPS)
+
+
 def _integers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",") if part.strip()]
@@ -297,7 +334,7 @@ def _integers(text: str) -> list[int]:
 
 
 def _options(pairs: list[str] | None) -> dict[str, str]:
-    """Reward options from "name=value" pairs."""
+    """Settings from "name=value" pairs."""
     for pair in pairs or []:
         if "=" not in pair:
             raise UsageError(f'--option: "{pair}" has no "="; write name=value.')
@@ -315,9 +352,6 @@ def main() -> None:
         _leave(error, 2, debug)
     except RunError as error:
         _leave(error, 1, debug)
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        sys.exit(130)
     except Exception as error:
         sentence = f"{type(error).__name__}: {error} (add --debug to see where)"
         _leave(RuntimeError(sentence) if not debug else error, 1, debug)

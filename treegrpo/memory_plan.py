@@ -34,7 +34,7 @@ OPTIMIZER_BYTES = 8
 class MemoryPlan:
     """Bytes at the peak of each part of an iteration, and what they are made of.
 
-    sizes: batches that fit train.memory_gb. network, encoders, vae, adapter (weights, moments and gradients): what
+    sizes: of the batches. network, encoders, vae, adapter (weights, moments and gradients): what
     stays on the device, 0 for what is offloaded. tree: states and predictions of the largest rollout. graphs: kept for
     the first update. phases: encode, grow, decode, update.
     """
@@ -54,9 +54,10 @@ class MemoryPlan:
         return max(self.phases.values())
 
 
-def predict(config: Config) -> MemoryPlan:
+def predict(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
     """The memory of a headless run on one device with the rewards elsewhere.
 
+    sizes: the batches, if they are not to be those that fit train.memory_gb; so plans can be compared in equal ones.
     Raises UsageError where the model's configuration is not at hand, and when one picture does not fit the budget.
     """
     from .backends.diffusers import DiffusersPolicy
@@ -70,7 +71,7 @@ def predict(config: Config) -> MemoryPlan:
         )
     pipeline = skeleton(config.model.config or config.model.path, dtype)
     policy = DiffusersPolicy(pipeline, lora_settings(config.lora), device=META, **policy_options(config.model))
-    sizes = batch_sizes(policy, [PROMPT], config.plan.steps, config.train.memory_gb)
+    sizes = sizes or batch_sizes(policy, [PROMPT], config.plan.steps, config.train.memory_gb)
     plan = config.make_plan(0, torch.Generator().manual_seed(0))  # all windows keep the same nodes, so any will do
     prompts = config.train.prompts_per_iteration
     offload = config.model.offload

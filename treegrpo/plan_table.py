@@ -16,20 +16,36 @@ from .memory_plan import MemoryPlan
 WINDOWED = ("treegrpo", "mixgrpo")
 
 
-def plan_costs(plan: dict[str, Any], start: int | None, at: Sequence[int] = ()) -> list[dict[str, Any]]:
-    """One row per window start (a single one when `start` or `at` is given, or the method has no window).
+def plan_costs(
+    plan: dict[str, Any], start: int | None = None, at: Sequence[int] = (), window: WindowTable = WindowTable()
+) -> list[dict[str, Any]]:
+    """One row per place of the window (a single one where it stays in its place, or the method has none).
 
-    Each row has start, probability of the start under the geometric schedule, and the fields of plan.Cost.
-    Raises UsageError for a plan that cannot be.
+    start and at: a place, instead of what `window` says. Each row has start, the fields of plan.Cost, and, where there
+    are several, schedule (in words) and probability of the place. Raises UsageError for a plan that cannot be.
     """
     table = make_table(PlanTable, **plan)
     if at:
-        return [_row(table, WindowTable(schedule="list", at=list(at)), None)]
-    if start is not None or table.method not in WINDOWED:
-        return [_row(table, WindowTable(schedule="fixed", start=start or 0), start)]
-    chances = windows.geometric(table.steps, table.depth)
+        window = WindowTable(schedule="list", at=list(at))
+    elif start is not None:
+        window = WindowTable(schedule="fixed", start=start)
+    if window.schedule == "fixed":
+        return [_row(table, window, window.start)]
+    if window.schedule == "list" or table.method not in WINDOWED:
+        return [_row(table, window, None)]
+    chances, words = _places(table, window)
     rows = [_row(table, WindowTable(schedule="fixed", start=i), i) for i in range(len(chances))]
-    return [{**row, "probability": chance} for row, chance in zip(rows, chances, strict=True)]
+    return [{**row, "schedule": words, "probability": chance} for row, chance in zip(rows, chances, strict=True)]
+
+
+def _places(plan: PlanTable, window: WindowTable) -> tuple[list[float], str]:
+    """Probability of each start of a window that moves, and its schedule in words."""
+    if window.schedule == "geometric":
+        return windows.geometric(plan.steps, plan.depth, window.ratio), f"geometric, ratio = {window.ratio:g}"
+    chances = windows.uniform(plan.steps, plan.depth)
+    if window.schedule == "uniform":
+        return chances, "uniform"
+    return chances, f"shifting, a full round of {window.every * len(chances)} iterations"
 
 
 def _row(plan: PlanTable, window: WindowTable, start: int | None) -> dict[str, Any]:
@@ -38,7 +54,7 @@ def _row(plan: PlanTable, window: WindowTable, start: int | None) -> dict[str, A
 
 
 def print_costs(rows: list[dict[str, Any]]) -> None:
-    """A table for people, with the mean over the geometric window schedule below it."""
+    """A table for people, with the mean over the window's schedule below it."""
     from rich.table import Table
 
     first = rows[0]
@@ -56,7 +72,7 @@ def print_costs(rows: list[dict[str, Any]]) -> None:
     console.print(f"Independent sampling of as many leaves: {first['independent_evaluations']} evaluations.")
     if len(rows) > 1:
         mean = sum(row["probability"] * row["evaluations"] for row in rows)
-        console.print(f"Mean over the geometric window schedule (r = 0.5): {mean:.1f} evaluations.")
+        console.print(f"Mean over the window's schedule ({first['schedule']}): {mean:.1f} evaluations.")
 
 
 def print_memory(plan: MemoryPlan, config: Config) -> None:
@@ -76,7 +92,7 @@ def print_memory(plan: MemoryPlan, config: Config) -> None:
     console.print(table)
     console.print(
         f"Pictures at a time: {plan.sizes.training} through the network, {plan.sizes.decode} decoded; nodes that keep "
-        f"their graphs: {plan.sizes.graphs}. A learned reward takes its weights beside the network while it scores "
-        "(docs/rewards.md), and CUDA itself about half a GiB.",
+        f"their graphs: {plan.sizes.graphs}. Not counted: learned rewards, which are beside the network while they "
+        "score (docs/rewards.md says what each takes), and CUDA itself, about half a GiB.",
         soft_wrap=True,
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from .backends.diffusers import DiffusersPolicy
 from .config import Config
@@ -28,7 +31,8 @@ Switch = Callable[[DiffusersPolicy], AbstractContextManager[None]]
 class Timed:
     """What is timed. same: whether it must compute what the reference computes. leaves: of all iterations so far.
 
-    The lists have an entry for every round that counts. first_norm: of the first gradient, None if it is not finite.
+    The lists have an entry for every round that counts. first_gradient: of all weights, clipped; None if it is not
+    finite.
     """
 
     contender: Contender
@@ -38,7 +42,7 @@ class Timed:
     seconds: list[dict[str, float]] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
     leaves: int = 0
-    first_norm: float | None = None
+    first_gradient: Tensor | None = None
     ratio_error: float = 0.0
 
     @property
@@ -68,12 +72,13 @@ class Bench:
         return Timed(Contender(name, config, optimizer, self.policy.adapter_state()), sizes or self.sizes, **rest)
 
     def run(self, timed: Timed) -> None:
-        """One iteration; its seconds and peak are appended."""
-        before = dict(timed.contender.seconds)
-        with timed.switch(self.policy), peak_memory() as peak:
+        """One iteration; its seconds and peak are appended. The policy has its own adapter again afterwards."""
+        start, before = self.policy.adapter_state(), dict(timed.contender.seconds)
+        optimizer = timed.contender.optimizer
+        first = _first_gradient(optimizer, timed) if not timed.contender.iterations else nullcontext()
+        with timed.switch(self.policy), first, peak_memory() as peak:
             outcome = advance(timed.contender, self.policy, self.rewards, self.prompts, timed.sizes)
-        if timed.contender.iterations == 1:
-            timed.first_norm = outcome.statistics.grad_norm[0]
+        self.policy.load_adapter_state(start)
         timed.ratio_error = max(timed.ratio_error, outcome.statistics.ratio_error[0])
         timed.leaves += len(outcome.images)
         spent = timed.contender.seconds
@@ -82,7 +87,6 @@ class Bench:
 
     def rounds(self, several: Sequence[Timed], seconds: float) -> None:
         """Time several in turn for about `seconds`. The first round warms up, and counts only where it is the last."""
-        start = self.policy.adapter_state()
         began = time.perf_counter()
         for timed in several:
             self.run(timed)
@@ -94,7 +98,24 @@ class Bench:
             while not several[-1].seconds or time.perf_counter() - began + a_round < seconds:
                 for timed in several:
                     self.run(timed)
-        self.policy.load_adapter_state(start)
+
+
+@contextmanager
+def _first_gradient(optimizer: torch.optim.Optimizer, timed: Timed) -> Iterator[None]:
+    """A context whose first optimiser step leaves its gradient in `timed`; one that is skipped leaves none."""
+
+    def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if timed.first_gradient is None:
+            parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
+            timed.first_gradient = torch.cat(
+                [weight.grad.flatten().cpu() for weight in parameters if weight.grad is not None]
+            )
+
+    hook = optimizer.register_step_pre_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def medians(timed: Timed) -> dict[str, float]:
@@ -107,7 +128,6 @@ def row_of(timed: Timed, reference: Timed) -> dict[str, Any]:
     done, base = timed.contender, reference.contender
     leaves = timed.leaves // done.iterations
     ratios = [own / other for own, other in zip(timed.totals, reference.totals, strict=True)]
-    own_norm, norm = timed.first_norm, reference.first_norm
     return {
         "name": timed.name,
         "rounds": len(ratios),
@@ -121,8 +141,15 @@ def row_of(timed: Timed, reference: Timed) -> dict[str, Any]:
         "leaves_per_second": leaves / median(timed.totals),
         "peak_gib": max(timed.peaks) / GIB,
         "ratio_error": timed.ratio_error,
-        "gradient": abs(own_norm / norm - 1) if timed.same and own_norm is not None and norm else None,
+        "gradient": _distance(timed.first_gradient, reference.first_gradient) if timed.same else None,
     }
+
+
+def _distance(gradient: Tensor | None, reference: Tensor | None) -> float | None:
+    """|g - reference| / |reference|, where there are both."""
+    if gradient is None or reference is None:
+        return None
+    return float((gradient - reference).norm() / reference.norm())
 
 
 def print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -153,9 +180,9 @@ def print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
             )
         )
     for line in lines:
-        console.print(f"| {' | '.join(line)} |", soft_wrap=True, markup=False)
+        console.print(f"| {' | '.join(line)} |", soft_wrap=True)
     console.print(
         "\nPer iteration. Against the first row: count is evaluations + 3 x trained nodes, time the median of the "
-        "rounds. ratio - 1: the largest of a first pass; gradient: how far the length of the first gradient is off.",
+        "rounds. ratio - 1: the largest of a first pass; gradient: how far the first one is off, by its length.",
         soft_wrap=True,
     )
