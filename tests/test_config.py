@@ -15,6 +15,8 @@ GOOD = {"model": {"path": "m"}, "rewards": [{"name": "clipscore"}], "train": {"p
         ({"rewards": [{"name": "clipscore", "wieght": 1}]}, ['"rewards.0.wieght"', 'did you mean "weight"']),
         ({"train": {}}, ['"train.prompts" is missing']),
         ({"rewards": []}, ['"rewards"']),
+        ({"train": {"prompts": 5}}, ['"train.prompts" = 5 cannot be used']),
+        ({"lora": {"targets": 5}}, ['"lora.targets" = 5 cannot be used']),
         ({"plan": {"steps": "ten"}}, ['"plan.steps"', "'ten'"]),
         ({"update": {"learning_rate": -1}}, ['"update.learning_rate"', "greater than 0"]),
         ({"model": {"path": "m", "dtype": "int8"}}, ['"model.dtype"', "float32"]),
@@ -57,6 +59,8 @@ def test_prompt_files(tmp_path):
         read_prompts(file)
     with pytest.raises(UsageError, match="cannot be read"):
         read_prompts(tmp_path / "missing.txt")
+    with pytest.raises(UsageError, match="the list is empty"):
+        read_prompts([])
     file.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(UsageError, match="cannot be read"):
         read_prompts(file)

@@ -123,7 +123,7 @@ def test_accelerate_launch_runs_the_recipe(finished):
     assert all(row["leaves"] == 8 and row["ratio_error"] == [0.0] for row in rows)
 
 
-def test_a_killed_rank_ends_the_job_and_one_process_can_go_on(tmp_path, monkeypatch):
+def test_a_killed_rank_ends_the_job_and_one_process_can_go_on(tmp_path, monkeypatch, caplog):
     process = launch(torchrun(), write_config(tmp_path, 1000), tmp_path / "run")
     after_iterations(process, tmp_path / "run", 2)
     rank(process, 1).kill()
@@ -137,6 +137,7 @@ def test_a_killed_rank_ends_the_job_and_one_process_can_go_on(tmp_path, monkeypa
     done = len(iterations_in(tmp_path / "run"))
     assert 2 <= done < 1000
     assert resumed(write_config(tmp_path, done + 2), tmp_path / "run", monkeypatch) == 0
+    assert "so far it had 2 processes and now it has 1; it goes on" in caplog.text
     assert iterations_in(tmp_path / "run") == list(range(done + 2))
 
 

@@ -23,6 +23,15 @@ def test_round_trip_keeps_weights_and_facts(tmp_path):
         assert torch.equal(state[name], weight)  # the factor is a power of two, so undoing it is exact
 
 
+def test_a_state_for_another_scale_does_the_same(tmp_path):
+    file = tmp_path / "lora.safetensors"
+    lora_file.write(file, STATE, rank=2, alpha=4.0)
+    state, _ = lora_file.read(file, scale=0.5)
+    for name, weight in STATE.items():
+        # Scale 2 in the file, 0.5 in the adapter: the up weights are 4 times as large; powers of two are exact.
+        assert torch.equal(state[name], 4 * weight if "lora_B" in name or "lora_up" in name else weight)
+
+
 def test_scale_is_folded_into_the_up_weights(tmp_path):
     file = tmp_path / "lora.safetensors"
     lora_file.write(file, STATE, rank=2, alpha=4.0)

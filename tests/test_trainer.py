@@ -18,6 +18,7 @@ from treegrpo.rewards.jpeg import JpegCompressibility, JpegIncompressibility
 from treegrpo.run_folder import RunFolder, read_metrics
 from treegrpo.run_state import RunState
 from treegrpo.trainer import train
+from treegrpo.variants import changed
 
 PROMPTS = ["bear", "frog", "bell"]
 
@@ -224,6 +225,17 @@ def test_another_config_cannot_continue_a_run(finished, tmp_path):
     assert len(run(longer, tmp_path / "run", resume=True)) == 1
 
 
+def test_other_prompts_in_the_same_file_cannot_continue_a_run(finished, tmp_path):
+    config, _ = finished
+    run(config, tmp_path / "run", stop_after=1)
+    with (
+        RunFolder(tmp_path / "run", resume=True) as folder,
+        pytest.raises(UsageError, match=r"train\.prompts: they are others than .* was started with"),
+    ):
+        next(train(policy_for(config), [(JpegCompressibility(), 1.0)], config, folder, [*PROMPTS, "owl"]))
+    assert len(run(config, tmp_path / "run", resume=True)) == 3
+
+
 def test_a_run_older_than_a_setting_goes_on_with_its_default(finished, tmp_path):
     config, path = finished
     run(config, tmp_path / "run", stop_after=2)
@@ -309,6 +321,16 @@ def test_other_watchers_judge_anew(tmp_path):
     assert (judged.best_iterations, judged.stale) == (report.iteration + 1, 0)
 
 
+def test_other_heldout_prompts_in_the_same_file_judge_anew(tmp_path):
+    config = hacking_config(tmp_path, patience=2)
+    hacked(config, tmp_path / "run")
+    busy = [(JpegIncompressibility(), 1.0)]
+    [report] = run(config, tmp_path / "run", resume=True, rewards=busy, heldout_prompts=["bell"], stop_after=1)
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        judged = RunState.read(folder).judged
+    assert (judged.best_iterations, judged.stale) == (report.iteration + 1, 0)
+
+
 def test_marks_that_no_longer_compare_stay_forgotten_when_the_next_iteration_fails(tmp_path):
     config = hacking_config(tmp_path, patience=2)
     hacked(config, tmp_path / "run")
@@ -380,7 +402,15 @@ def test_what_cannot_be_watched_is_refused(tmp_path):
         run(hacking_config(tmp_path, every=0), tmp_path / "run", heldout_prompts=["bell"], watched=watched)
     evaluation = config.evaluation.model_copy(update={"rewards": config.rewards})
     with pytest.raises(UsageError, match="jpeg_compressibility is trained with the same options, and a reward cannot"):
-        run(config.model_copy(update={"evaluation": evaluation}), tmp_path / "run")
+        run(config.model_copy(update={"evaluation": evaluation}), tmp_path / "run", heldout_prompts=["bell"])
+
+
+def test_evaluations_that_never_come_are_refused(tmp_path):
+    config = small_config(tmp_path)
+    with pytest.raises(UsageError, match=r"evaluation\.every: there is nothing to draw; set evaluation\.prompts"):
+        run(changed(config, "evaluation", every=1), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"evaluation\.patience: .* set evaluation\.every above 0"):
+        run(changed(config, "evaluation", patience=1), tmp_path / "run", heldout_prompts=["bell"])
 
 
 def test_a_run_from_before_rewards_were_watched_goes_on(tmp_path):

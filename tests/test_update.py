@@ -1,6 +1,7 @@
 """The update: exact first ratios, the whole gradient against a sum over single edges, KL, passes and skipped steps."""
 
 from dataclasses import replace
+from math import isfinite
 
 import pytest
 import torch
@@ -227,6 +228,16 @@ def test_weights_that_are_not_finite_skip_the_step():
     assert "step 1" in statistics.skipped[0]
     assert "torch.float32" in statistics.skipped[0]
     assert policy.theta.detach()[[0, 2, 3, 4, 5]].tolist() == pytest.approx([0.1] * 5)
+
+
+def test_a_divergence_that_is_not_finite_skips_the_step_and_counts_nowhere():
+    policy, tree = trained()
+    with torch.no_grad():
+        policy.theta[1] = float("nan")
+    statistics = update(policy, tree, descend(policy), UpdateSettings(kl=0.5), 1000)
+    assert len(statistics.skipped) == 1
+    assert isfinite(statistics.kl[0])
+    assert isfinite(statistics.loss[0])
 
 
 def test_gradients_that_are_not_finite_skip_the_step():

@@ -22,7 +22,7 @@ def build_policy(config: Config, sharded: bool = False) -> DiffusersPolicy:
     """The policy of a run, with the adapter of lora.continue_from if there is one; sharded: see DiffusersPolicy."""
     policy = open_model(config.model, config.lora, config.train.seed, sharded)
     if config.lora.continue_from:
-        state, _ = lora_file.read(Path(config.lora.continue_from))
+        state, _ = lora_file.read(Path(config.lora.continue_from), config.lora.alpha / config.lora.rank)
         policy.load_adapter_state(state)
     return policy
 

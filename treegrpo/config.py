@@ -28,6 +28,8 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+ALTERNATIVES = ("str", "list[str]")
+"""What pydantic adds to the place of an error where a setting may be one or the other."""
 AnyTable = TypeVar("AnyTable", bound=_Table)
 
 
@@ -225,7 +227,7 @@ def make_table(kind: type[AnyTable], /, **values: Any) -> AnyTable:
 
 def _sentence(error: Any, kind: type[BaseModel]) -> str:
     """One sentence for one pydantic error in a table of this kind."""
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(str(part) for part in error["loc"] if part not in ALTERNATIVES)
     if error["type"] == "extra_forbidden":
         known = _keys(error["loc"][:-1], kind)
         near = get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.0)

@@ -42,9 +42,11 @@ def parse_config(tables: dict[str, Any], source: str) -> Config:
 def read_prompts(source: Path | str | list[str]) -> list[str]:
     """The prompts of a text file, one a line; blank lines and lines that start with # do not count. A list is itself.
 
-    Raises UsageError when the file cannot be read or holds no prompt.
+    Raises UsageError when the file cannot be read, and when there is no prompt.
     """
     if isinstance(source, list):
+        if not source:
+            raise UsageError("prompts: the list is empty; write at least one prompt.")
         return source
     try:
         text = Path(source).read_text(encoding="utf-8")

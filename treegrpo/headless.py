@@ -19,7 +19,7 @@ from .memory import drawing_sizes
 from .metrics_board import open_board
 from .out_of_memory import is_out_of_memory
 from .pictures.image_file import read_image, save_image
-from .ranks import joined
+from .ranks import Ranks, joined
 from .rewards.reward import score
 from .run_folder import RunFolder
 from .run_state import RunState
@@ -41,14 +41,11 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
             prompts = read_prompts(config.train.prompts)
             heldout = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
             rewards, watched = build_rewards(config.rewards), build_rewards(config.evaluation.rewards)
-            with _fitting('the model does not fit; set model.offload = true or model.weights = "int8"'):
+            with _fitting(_to_open(config.model)):
                 policy = build_policy(config, ranks.sharded)
             board = open_board(out) if folder and config.train.tensorboard else None
         reports = train(policy, rewards, config, folder, prompts, heldout, watched, ranks=ranks)
-        advice = "set model.gradient_checkpointing and model.offload to true"
-        if ranks.sharded:  # its ranks do not try again by themselves
-            advice = "lower train.memory_gb"
-        with _fitting(f"{advice} and continue the run, which is kept, or start another with lower height and width"):
+        with _fitting(_to_train(config.model, ranks)):
             seen, stopped = follow(board(reports) if board else reports, config.train.iterations, ranks)
         if not folder:
             return
@@ -59,6 +56,30 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
         if judged.out_of(config.evaluation.patience):
             console.print(judged.reason(folder.best_file), soft_wrap=True)
         console.print(f"LoRA: {folder.lora_file}", soft_wrap=True)
+
+
+SAVINGS = {"gradient_checkpointing": "true", "offload": "true", "tiled_decode": "true", "weights": '"int8"'}
+"""Settings of the model that save memory, and what to set them to."""
+
+
+def _to_open(model: ModelTable) -> str:
+    """What to do about a model that does not fit its device."""
+    left = _still_off(model, "offload", "weights")
+    return f"the model does not fit; {f'set {left}' if left else 'choose a smaller one'}"
+
+
+def _to_train(model: ModelTable, ranks: Ranks) -> str:
+    """What to do about a run that does not fit its device."""
+    if ranks.sharded:  # its ranks do not try again by themselves
+        return "lower train.memory_gb and continue the run, which is kept"
+    if left := _still_off(model, "gradient_checkpointing", "offload", "tiled_decode"):
+        return f"set {left} and continue the run, which is kept (treegrpo plan --recipe says what each takes)"
+    weights = _still_off(model, "weights")
+    return f"start another run with lower height and width{f', or with {weights}' if weights else ''}"
+
+
+def _still_off(model: ModelTable, *names: str) -> str:
+    return " or ".join(f"model.{name} = {SAVINGS[name]}" for name in names if not getattr(model, name))
 
 
 @contextmanager

@@ -32,10 +32,11 @@ def write(path: Path, state: dict[str, Tensor], rank: int, alpha: float, facts: 
     write_bytes(path, save(folded, metadata={"treegrpo": about}))
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+def read(path: Path, scale: float | None = None) -> tuple[dict[str, Tensor], dict]:
     """The adapter's state and the facts in a file written by `write`.
 
-    Raises UsageError when there is no such file or it is not a LoRA of this project.
+    scale: alpha / rank of the adapter that takes the state, where it may differ from the file's; what the LoRA does is
+    the same. Raises UsageError when there is no such file or it is not a LoRA of this project.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -45,7 +46,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise UsageError(f'lora: "{path}" cannot be read as a safetensors file ({error}).') from error
     if about is None:
         raise UsageError(f'lora: "{path}" has no treegrpo metadata; choose a lora.safetensors that a run has written.')
-    return _scaled(state, about["rank"] / about["alpha"]), about
+    return _scaled(state, 1 / (scale or about["alpha"] / about["rank"])), about
 
 
 def _scaled(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:

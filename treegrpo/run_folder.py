@@ -1,13 +1,14 @@
 """The run folder: everything that a run leaves behind, and all that it needs to go on.
 
 config.json, lora.safetensors, best.safetensors (the LoRA of the best evaluation), state.safetensors, metrics.jsonl,
-trees/, samples/. Every file is written whole or not at all, and state.safetensors is written last: it is what makes an
-iteration count.
+trees/, samples/. Every file is written whole or not at all (metrics.jsonl: every line but a last one), and
+state.safetensors is written last: it is what makes an iteration count.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,8 @@ class RunFolder:
         try:
             with open(self.metrics_file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # the state that counts this iteration must not outlive its line
         except OSError as error:
             raise RunError(
                 f'"{self.metrics_file}" could not be written ({error.strerror}); free some space, '

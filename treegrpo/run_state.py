@@ -16,11 +16,22 @@ from .run_folder import RunFolder
 State = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What decides a run's steps beside its config: digests of its prompts and held-out prompts, and how many processes
+    share it. Runs of versions that did not note it have none."""
+
+    prompts: str
+    heldout: str
+    processes: int
+
+
 @dataclass
 class RunState:
     """iteration: the next one to run. adapter: its weights, empty while they are fresh. optimizer: its moments.
 
-    average: the adapter's moving average, if one is kept. judged: what the evaluations so far come to.
+    average: the adapter's moving average, if one is kept. judged: what the evaluations so far come to. origin: of
+    the steps so far.
     """
 
     iteration: int = 0
@@ -28,6 +39,7 @@ class RunState:
     average: State = field(default_factory=dict)
     optimizer: State = field(default_factory=dict)
     judged: Judged = field(default_factory=Judged)
+    origin: Origin | None = None
 
     @classmethod
     def read(cls, folder: RunFolder) -> RunState:
@@ -37,8 +49,9 @@ class RunState:
             return cls()
         tensors, facts = stored
         adapter, average, optimizer = (_under(name, tensors) for name in ("adapter", "average", "optimizer"))
-        iteration = facts.pop("iteration")
-        return cls(iteration, adapter, average, optimizer, Judged(**facts))
+        iteration, noted = facts.pop("iteration"), facts.pop("origin", None)
+        origin = Origin(**noted) if noted else None
+        return cls(iteration, adapter, average, optimizer, Judged(**facts), origin)
 
     def write(self, folder: RunFolder) -> None:
         """Write everything that `read` needs; after this the iterations so far cannot be lost."""
@@ -47,7 +60,8 @@ class RunState:
             **_prefixed("average", self.average),
             **_prefixed("optimizer", self.optimizer),
         }
-        folder.save_state(tensors, {"iteration": self.iteration, **asdict(self.judged)})
+        origin = asdict(self.origin) if self.origin else None
+        folder.save_state(tensors, {"iteration": self.iteration, "origin": origin, **asdict(self.judged)})
 
     def put_into(self, policy: Policy, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Give the policy the weights of this state, and the optimiser, if any, its moments (none, if it has none)."""

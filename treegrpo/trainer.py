@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from hashlib import sha256
 from math import ceil, isnan
 from pathlib import Path
 
@@ -24,11 +27,12 @@ from .out_of_memory import in_smaller_batches
 from .policy import Policy
 from .ranks import ALONE, Ranks
 from .run_folder import RunFolder
-from .run_state import RunState
+from .run_state import Origin, RunState
 from .sheet import save_sheet
 from .tree_record import node_images, record, save_tree
 from .watcher import NOBODY, Watcher
 
+log = logging.getLogger("treegrpo")
 FREE_TO_CHANGE = {
     *("model.gradient_checkpointing", "model.offload", "model.tiled_decode", "train.memory_gb"),
     *("train.iterations", "train.reuse_graphs", "train.overlap_scoring", "train.trees_every", "train.tensorboard"),
@@ -92,14 +96,15 @@ def train(
     """
     with ranks.together():
         _check(config, rewards, heldout_prompts, watched)
-        if folder:
-            _check_continues(folder, config)
         optimizer = make_optimizer(policy, config.update.learning_rate)
         run = RunState.read(folder) if folder else RunState()
-        if folder and _judges_otherwise(folder, config):
-            run.judged = Judged()
-            if folder.state_file.exists():
-                run.write(folder)  # before the new config is, which will not show again that the old marks are void
+        earlier, run.origin = run.origin, Origin(_digest(prompts), _digest(heldout_prompts), ranks.size)
+        if folder:
+            _check_continues(folder, config, earlier, run.origin)
+            if _judges_otherwise(folder, config, earlier, run.origin):
+                run.judged = Judged()
+                if folder.state_file.exists():
+                    run.write(folder)  # before the new config is, which will not show again that the old marks are void
         run.put_into(policy, optimizer)
         run.take_from(policy, optimizer)
     _check_same(ranks, config, {"train.prompts": prompts, "evaluation.prompts": heldout_prompts})
@@ -222,7 +227,8 @@ def _save(folder: RunFolder, run: RunState, policy: Policy, config: Config, repo
 
 
 def _check(config: Config, rewards: Rewards, heldout_prompts: Sequence[str], watched: Rewards) -> None:
-    """Refuse what would only go wrong later: a repeated reward, or one that watches nothing or itself."""
+    """Refuse what would only go wrong later: evaluations that never come, a reward that is there twice or watches
+    nothing or itself."""
     for key, several in (("rewards", rewards), ("evaluation.rewards", watched)):
         names = [reward.name for reward, _ in several]
         if len(set(names)) < len(names):
@@ -231,6 +237,12 @@ def _check(config: Config, rewards: Rewards, heldout_prompts: Sequence[str], wat
         raise UsageError(
             "evaluation.rewards: they watch held-out pictures, and none are drawn; set evaluation.prompts, and "
             "evaluation.every above 0."
+        )
+    if config.evaluation.every and not heldout_prompts:
+        raise UsageError("evaluation.every: there is nothing to draw; set evaluation.prompts.")
+    if config.evaluation.patience and not config.evaluation.every:
+        raise UsageError(
+            "evaluation.patience: it counts evaluations, and there are none; set evaluation.every above 0."
         )
     trained = [(table.name, table.options) for table in config.rewards]
     for table in config.evaluation.rewards:
@@ -241,8 +253,8 @@ def _check(config: Config, rewards: Rewards, heldout_prompts: Sequence[str], wat
             )
 
 
-def _check_continues(folder: RunFolder, config: Config) -> None:
-    """Refuse another config than that of the run in `folder`."""
+def _check_continues(folder: RunFolder, config: Config, origin: Origin | None, now: Origin) -> None:
+    """Refuse another config, or other prompts, than those of the run in `folder`."""
     earlier = folder.load_config()
     if earlier is not None and folder.state_file.exists():
         # The evaluation may change anyhow; settings that are younger than the run have their defaults.
@@ -253,6 +265,16 @@ def _check_continues(folder: RunFolder, config: Config) -> None:
                     f'run: "{folder.path}" was started with {key} = {old!r} and is to go on with {new!r}; '
                     "restore that setting, or start a new run."
                 )
+    if origin and origin.prompts != now.prompts:
+        raise UsageError(
+            f'train.prompts: they are others than "{folder.path}" was started with; restore them, or start a new run.'
+        )
+    if origin and origin.processes != now.processes:
+        log.warning(
+            "run: so far it had %d processes and now it has %d; it goes on, but no longer to the same last digit.",
+            origin.processes,
+            now.processes,
+        )
 
 
 def _check_same(ranks: Ranks, config: Config, prompts: dict[str, Sequence[str]]) -> None:
@@ -270,11 +292,17 @@ def _check_same(ranks: Ranks, config: Config, prompts: dict[str, Sequence[str]])
                     raise UsageError(f"{key}: rank {rank} read other prompts than rank 0; give all the same file.")
 
 
-def _judges_otherwise(folder: RunFolder, config: Config) -> bool:
+def _judges_otherwise(folder: RunFolder, config: Config, origin: Origin | None, now: Origin) -> bool:
     """Whether evaluations from now on cannot be compared with those that the run in `folder` had so far."""
     earlier = (folder.load_config() or {}).get("evaluation", {})
-    now = config.evaluation.model_dump(mode="json")
-    return any(earlier.get(key) != now[key] for key in ("prompts", "images_per_prompt", "rewards"))
+    settings = config.evaluation.model_dump(mode="json")
+    if any(earlier.get(key) != settings[key] for key in ("prompts", "images_per_prompt", "rewards")):
+        return True
+    return origin is not None and origin.heldout != now.heldout
+
+
+def _digest(prompts: Sequence[str]) -> str:
+    return sha256(json.dumps(list(prompts)).encode()).hexdigest()
 
 
 def _report(

@@ -129,10 +129,10 @@ def _accumulate(
         ratio = torch.exp(log_prob - tree.log_probs[t][children])
         advantage = tree.edge_advantages[t][children].to(ratio.device)
         part = weights[t] * clipped_surrogate(ratio, advantage, settings.clip_range).sum()
+        divergence = part.new_zeros(())
         if reference is not None:
             divergence = weights[t] * k * gaussian_kl(mean, reference, step.std).sum()
             part = part + settings.kl * divergence
-            kl += float(divergence.detach())
         if not torch.isfinite(part):
             trouble = trouble or f"the loss of step {t} (sigma {sigma:.4f}) is not finite in {policy.dtype}"
         (part * scale).backward()  # in trouble too: ranks that share the network's weights go through it equally often
@@ -141,6 +141,7 @@ def _accumulate(
             continue
         deviation = (ratio.detach() - 1).abs()
         loss += float(part.detach())
+        kl += float(divergence.detach())
         ratio_error = max(ratio_error, float(deviation.max()))
         clipped += int((deviation > settings.clip_range).sum())
     for parameter in policy.parameters():
