@@ -47,12 +47,8 @@ def compare(
     steps: int,
     seed: int,
     sizes: BatchSizes | None = None,
-    before: Evaluation | None = None,
 ) -> Comparison:
-    """Evaluate the base model and the policy's adapter on the same prompts and noise.
-
-    before: an earlier comparison's evaluation of the base model with the same settings, if there is one.
-    """
+    """Evaluate the base model and the policy's adapter on the same prompts and noise."""
     batch = sizes or drawing_sizes(policy, prompts, steps)
 
     def judge() -> Evaluation:
@@ -60,9 +56,8 @@ def compare(
             policy, prompts, rewards, images_per_prompt=images_per_prompt, steps=steps, seed=seed, batch=batch
         )
 
-    if before is None:
-        with policy.reference():
-            before = judge()
+    with policy.reference():
+        before = judge()
     after = judge()
     figures = Figures(
         before=bootstrap(before.scores),

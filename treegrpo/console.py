@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .ranks import ALONE, Ranks
 from .trainer import Report
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # paths and prompts may hold square brackets
 LINES = 12
 """About how many lines of figures a whole run prints."""
 
@@ -45,14 +45,14 @@ def follow(reports: Iterable[Report], total: int, ranks: Ranks = ALONE) -> tuple
     seen: list[Report] = []
     every = max(1, total // LINES)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    console.print(f"[bold]{HEADER}[/bold]")
+    console.print(HEADER, style="bold")
     with Interrupt() as interrupt, Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("training", total=total)
         for report in reports:
             seen.append(report)
             progress.update(task, completed=report.iteration + 1)
             for sentence in report.skipped:
-                console.print(f"[yellow]iteration {report.iteration + 1}: {sentence}[/yellow]")
+                console.print(f"iteration {report.iteration + 1}: {sentence}", style="yellow")
             if report.iteration % every == 0 or report.iteration + 1 == total:
                 console.print(line(report), soft_wrap=True)
             if any(ranks.gather(interrupt.wanted)):

@@ -106,7 +106,7 @@ def run_demo(taste: str, out: Path) -> bool:
         console.print(f"Pictures: {folder.path}/before-after.png, reward-curve.png, tree.png, tree.svg", soft_wrap=True)
         significant = judged.figures.significant
         if not significant:
-            console.print("[red]The improvement on held-out prompts is not significant.[/red]")
+            console.print("The improvement on held-out prompts is not significant.", style="red")
         return significant
 
 

@@ -86,7 +86,7 @@ def _print(group: str, curves: Curves, found: Mapping[str, tuple[float, list[Sta
         columns = ("contender", "seeds", "iterations", *(part for m in MEASURES for part in (m, f"minus {REFERENCE}")))
         lines = [columns, tuple("---" for _ in columns), *(_cells(row) for row in rows)]
         for line in lines:
-            console.print(f"| {' | '.join(line)} |", soft_wrap=True, markup=False)
+            console.print(f"| {' | '.join(line)} |", soft_wrap=True)
     console.print(
         "\nOne in twenty of the intervals of differences misses 0 by chance where there is no difference.",
         soft_wrap=True,

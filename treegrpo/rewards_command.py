@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from .console import console
 from .errors import check_known
@@ -23,7 +24,7 @@ def print_rewards(folder: Path | None) -> None:
         for source in sources:
             where = find(source, folders)
             files = f"{source.repo}: {', '.join(source.files)}"
-            table.add_row(name, files, f"{source.gigabytes:g}", str(where) if where else "[yellow]not here[/yellow]")
+            table.add_row(name, files, f"{source.gigabytes:g}", str(where) if where else Text("not here", "yellow"))
             name = ""
     console.print(table)
 

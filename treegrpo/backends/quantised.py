@@ -21,8 +21,8 @@ def quantise(network: nn.Module, kind: str) -> None:
             "model.weights out."
         ) from error
     config = {"int8": Int8WeightOnlyConfig, "float8": Float8WeightOnlyConfig}[kind]
-    quantize_(network, config(), filter_fn=lambda module, _: isinstance(module, nn.Linear) and _is_even(module))
+    quantize_(network, config(), filter_fn=lambda module, _: isinstance(module, nn.Linear) and _fits_kernels(module))
 
 
-def _is_even(layer: nn.Linear) -> bool:
+def _fits_kernels(layer: nn.Linear) -> bool:
     return layer.in_features % 16 == 0 and layer.out_features % 16 == 0
