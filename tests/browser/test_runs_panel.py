@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -72,8 +73,6 @@ def test_a_run_is_listed_and_opened(page: Page, server: Server, name: str) -> No
 @dark_and_light
 def test_curves_of_trained_held_out_and_watched_rewards(page: Page, server: Server, name: str) -> None:
     """A run that hacks its reward, as its metrics tell: what is watched falls while what is trained rises."""
-    folder = server.base / "output" / "treegrpo" / name
-    folder.mkdir(parents=True)
     rows = [
         {
             "iteration": i,
@@ -84,7 +83,7 @@ def test_curves_of_trained_held_out_and_watched_rewards(page: Page, server: Serv
         }
         for i in range(32)
     ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_metrics(server, name, rows)
     entry(page, name).click()
     curves = panel(page).locator(".opened .curves")
     trained, watched = curves.locator("figure").all()
@@ -93,6 +92,34 @@ def test_curves_of_trained_held_out_and_watched_rewards(page: Page, server: Serv
     for legend in ("clipscore", "● watched", "watched 0.405"):
         expect(watched).to_contain_text(legend)
     expect(watched).not_to_contain_text("trained")
+
+
+def test_the_first_iteration_of_a_run_is_seen_as_a_dot(page: Page, server: Server, name: str) -> None:
+    write_metrics(server, name, [{"iteration": 0, "reward": {"clipscore": 0.3}, "spread": {"clipscore": 0.1}}])
+    entry(page, name).click()
+    canvas = panel(page).locator(".opened .curves canvas")
+    expect(panel(page).locator(".opened .curves output")).to_contain_text("iteration 1")
+    assert coloured_pixels(canvas) > 10, "axes and grid are grey"
+
+
+def write_metrics(server: Server, name: str, rows: list[dict[str, Any]]) -> None:
+    folder = server.base / "output" / "treegrpo" / name
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def coloured_pixels(canvas: Locator) -> int:
+    return canvas.evaluate(
+        """canvas => {
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            let count = 0;
+            for (let i = 0; i < data.length; i += 4) {
+                const [red, green, blue, alpha] = data.subarray(i, i + 4);
+                if (alpha > 128 && Math.max(red, green, blue) - Math.min(red, green, blue) > 60) count++;
+            }
+            return count;
+        }"""
+    )
 
 
 def test_it_is_the_same_after_a_new_start_of_the_page(page: Page, server: Server, name: str) -> None:

@@ -6325,7 +6325,7 @@ function plot(host, line) {
       bands: [{ series: [2, 3], fill: faded(accent) }],
       series: [
         {},
-        { stroke: accent, width: 2, points: { show: false }, spanGaps: true },
+        { stroke: accent, width: 2, points: { show: isSingle, size: 6, fill: accent }, spanGaps: true },
         { stroke: "transparent", width: 0, points: { show: false } },
         { stroke: "transparent", width: 0, points: { show: false } },
         {
@@ -6356,6 +6356,9 @@ function reading(plot2, judged) {
   if (mean != null) parts.push(plain(mean) + (high == null ? "" : ` ± ${plain(high - mean)}`));
   if (judged && mark2 != null) parts.push(`${judged.what} ${plain(mark2)}`);
   return parts.join("  ·  ");
+}
+function isSingle(plot2) {
+  return plot2.data[0].length === 1;
 }
 function isTrained({ mean }) {
   return mean.some((value2) => value2 !== null);

@@ -99,7 +99,7 @@ function plot(host: HTMLElement, line: Line): uPlot {
       bands: [{ series: [2, 3], fill: faded(accent) }],
       series: [
         {},
-        { stroke: accent, width: 2, points: { show: false }, spanGaps: true },
+        { stroke: accent, width: 2, points: { show: isSingle, size: 6, fill: accent }, spanGaps: true },
         { stroke: "transparent", width: 0, points: { show: false } },
         { stroke: "transparent", width: 0, points: { show: false } },
         {
@@ -132,6 +132,11 @@ function reading(plot: uPlot, judged: Judged | null): string {
   if (mean != null) parts.push(plain(mean) + (high == null ? "" : ` \u00b1 ${plain(high - mean)}`));
   if (judged && mark != null) parts.push(`${judged.what} ${plain(mark)}`);
   return parts.join("  \u00b7  ");
+}
+
+/** One iteration has no line yet. */
+function isSingle(plot: uPlot): boolean {
+  return plot.data[0].length === 1;
 }
 
 function isTrained({ mean }: Line): boolean {
