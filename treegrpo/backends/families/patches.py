@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...errors import UsageError
 from .flow import PATCH
+from .sides import check_sides
 
 
 def patched_shape(channels: int, scale: int, height: int, width: int) -> tuple[int, ...]:
     """(C, H, W) of latents whose patches have `channels` numbers. Raises UsageError for a size that leaves half one."""
-    for name, side in (("height", height), ("width", width)):
-        if side % (scale * PATCH):
-            raise UsageError(f"model.{name}: {side} is not a multiple of {scale * PATCH}, as this model needs.")
+    check_sides(scale * PATCH, height, width)
     return (channels // PATCH**2, height // scale, width // scale)
 
 

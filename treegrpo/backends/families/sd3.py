@@ -13,6 +13,7 @@ from .family import Conditioning
 from .flow import flow_sigmas
 from .guidance import guide as guide
 from .pixels import to_images
+from .sides import check_sides
 
 PATH = Path.FLOW
 NETWORK = "transformer"
@@ -39,8 +40,9 @@ def sigmas(pipeline: StableDiffusion3Pipeline, steps: int, latent_shape: tuple[i
 
 
 def latent_shape(pipeline: StableDiffusion3Pipeline, height: int, width: int) -> tuple[int, ...]:
-    """(C, H / 8, W / 8) for a VAE that scales by 8."""
+    """(C, H / 8, W / 8) for a VAE that scales by 8. Raises UsageError for a size that leaves half a patch."""
     scale = pipeline.vae_scale_factor
+    check_sides(scale * pipeline.transformer.config.patch_size, height, width)
     return (pipeline.transformer.config.in_channels, height // scale, width // scale)
 
 

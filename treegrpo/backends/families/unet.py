@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...errors import UsageError
 from .pixels import to_images
+from .sides import check_sides
 
 BLOCKS: tuple[str, ...] = ("BasicTransformerBlock",)
 _ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -28,8 +29,9 @@ def sigmas(pipeline: Any, steps: int, latent_shape: tuple[int, ...]) -> Tensor:
 
 
 def latent_shape(pipeline: Any, height: int, width: int) -> tuple[int, ...]:
-    """(C, H / 8, W / 8) for a VAE that scales by 8."""
+    """(C, H / 8, W / 8) for a VAE that scales by 8. Raises UsageError for a size that leaves part of a latent."""
     scale = pipeline.vae_scale_factor
+    check_sides(scale, height, width)
     return (pipeline.unet.config.in_channels, height // scale, width // scale)
 
 
