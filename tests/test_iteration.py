@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from tests.backends.pipelines import FAMILIES, tiny_pipeline
+from tests.backends.test_families import open_tiny
 from tests.conftest import open_policy, scramble
 from tests.on_ranks import on_ranks
+from treegrpo.backends.diffusers import Economy
 from treegrpo.config import Config, make_table
 from treegrpo.grow import BatchSizes
 from treegrpo.iteration import Stopwatch, iterate, make_optimizer
@@ -15,9 +18,12 @@ PROMPTS = ["bear", "frog", "bell"]
 SIZES = BatchSizes(rollout=16, training=4, decode=8, graphs=100)  # 4 does not divide the levels: ragged batches
 
 
-def run(reuse, sizes=SIZES, guidance=1.0, kernel="cps", **updates):
-    """(outcome, weights after the update, pictures that went through the network with gradients or without)."""
-    policy = open_policy(guidance=guidance)
+def run(reuse, sizes=SIZES, policy=None, guidance=1.0, kernel="cps", **updates):
+    """(outcome, weights after the update, pictures that went through the network with gradients or without).
+
+    policy: the bundled model with this guidance, unless another is given.
+    """
+    policy = policy or open_policy(guidance=guidance)
     scramble(policy)
     config = make_table(
         Config,
@@ -31,7 +37,7 @@ def run(reuse, sizes=SIZES, guidance=1.0, kernel="cps", **updates):
     )
     seen = []
     policy.network.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(len(kwargs["hidden_states"])), with_kwargs=True
+        lambda module, args, kwargs: seen.append(len(kwargs["encoder_hidden_states"])), with_kwargs=True
     )
     optimizer = make_optimizer(policy, config.update.learning_rate)
     rewards = [(create("jpeg_compressibility"), 1.0)]
@@ -43,15 +49,35 @@ def run(reuse, sizes=SIZES, guidance=1.0, kernel="cps", **updates):
 @pytest.mark.parametrize("kernel", ["cps", "flow_sde"])
 @pytest.mark.parametrize("updates", [{}, {"kl": 0.1, "updates_per_rollout": 2}])
 def test_reused_graphs_give_the_very_same_update(guidance, kernel, updates):
-    again, expected, evaluations = run(False, guidance=guidance, kernel=kernel, **updates)
-    reused, weights, fewer = run(True, guidance=guidance, kernel=kernel, **updates)
-    assert reused.statistics == again.statistics
-    assert reused.statistics.ratio_error[0] == 0.0
-    assert max(abs(norm) for norm in reused.statistics.grad_norm) > 0
-    for weight, other in zip(weights, expected, strict=True):
-        assert torch.equal(weight, other)
-    trained = again.tree.plan.cost().trained_nodes * len(PROMPTS)
-    assert evaluations - fewer == trained * (1 if guidance == 1 else 2)
+    again, reused = (run(reuse, guidance=guidance, kernel=kernel, **updates) for reuse in (False, True))
+    assert_the_same_update(again, reused, 1 if guidance == 1 else 2)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [*((family, torch.float32) for family in FAMILIES), ("sd15", torch.bfloat16), ("flux", torch.bfloat16)],
+)
+def test_reused_graphs_of_every_family_give_the_very_same_update(family, dtype, checkpointing):
+    def opened():
+        economy = Economy(gradient_checkpointing=checkpointing)
+        return open_tiny(family, 2.0, pipeline=tiny_pipeline(family).to(dtype), economy=economy)
+
+    # The KL switches the adapter off and on again while blocks of kept graphs are still to be computed anew.
+    again, reused = (run(reuse, policy=opened(), kl=0.1) for reuse in (False, True))
+    assert_the_same_update(again, reused, 1 if opened().family.DISTILLED else 2)
+
+
+def assert_the_same_update(again, reused, calls):
+    """Two results of run(), without reuse and with it: `calls` rows of the network less for every trained node."""
+    (outcome, expected, evaluations), (other, weights, fewer) = again, reused
+    assert other.statistics == outcome.statistics
+    assert other.statistics.ratio_error[0] == 0.0
+    assert other.statistics.grad_norm[0] > 0
+    for weight, before in zip(weights, expected, strict=True):
+        assert torch.equal(weight, before)
+    trained = outcome.tree.plan.cost().trained_nodes * len(PROMPTS)
+    assert evaluations - fewer == trained * calls
 
 
 def test_graphs_that_do_not_fit_are_not_kept():

@@ -77,30 +77,6 @@ def test_first_ratio_is_exactly_one(guidance, kernel):
     assert statistics.skipped == []
 
 
-def test_lora_gradient_equals_finite_differences(policy):
-    x = policy.initial_noise(2, 1.0, torch.Generator().manual_seed(2))
-    probe = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
-    weights = policy.parameters()
-    start = [weight.detach().clone() for weight in weights]
-    gradient = torch.autograd.grad((policy.denoise(x, 0.7, PROMPTS) * probe).sum(), weights)
-    norm = torch.stack([g.square().sum() for g in gradient]).sum().sqrt()
-    names = [name for name, weight in policy.network.named_parameters() if weight.requires_grad]
-    idle = {name.split(".lora")[0] for name, g in zip(names, gradient, strict=True) if g.abs().max() == 0}
-    # SD3 drops what the last block writes to the text tokens, so what only that reads has no gradient.
-    assert idle <= {"transformer_blocks.2.attn.add_q_proj"}
-
-    def along(step: float) -> float:
-        for weight, origin, g in zip(weights, start, gradient, strict=True):
-            weight.data = origin + step * g / norm
-        with torch.no_grad():
-            return float((policy.denoise(x, 0.7, PROMPTS).double() * probe).sum())
-
-    h = 3e-2  # truncation error falls and rounding grows with smaller h; here both stay well below the tolerance
-    numeric = (along(h) - along(-h)) / (2 * h)
-    along(0.0)
-    assert numeric == pytest.approx(float(norm), rel=1e-2)
-
-
 @pytest.mark.parametrize("alpha", [4.0, 2.0])
 def test_diffusers_draws_the_same_pictures_from_the_lora_file(tmp_path, alpha):
     policy = open_policy(alpha=alpha)
@@ -146,7 +122,7 @@ def test_what_is_not_a_usable_pipeline_is_refused(tmp_path):
         load(str(tmp_path), LoraSettings(), cpu=True)
     with pytest.raises(UsageError, match="model_index"):
         load(str(EMOJI_CLIP), LoraSettings(), cpu=True)
-    with pytest.raises(UsageError, match="could not be loaded"):
+    with pytest.raises(UsageError, match="neither a folder nor"):
         load(str(tmp_path / "nowhere"), LoraSettings(), cpu=True)
     with pytest.raises(UsageError, match="attention"):
         load(str(EMOJI_SD3), LoraSettings(targets="everything"), cpu=True)
