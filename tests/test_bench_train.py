@@ -58,6 +58,7 @@ def test_memory_is_followed_and_predicted(tmp_path):
     memory = run(tmp_path, "memory")["memory"]
     assert memory["iterations"] == 3
     assert 0.01 < memory["predicted_gib"] < memory["measured_gib"], "the whole process holds libraries, too"
+    # Of the process's pages, too coarse to show a leak; test_memory_plan follows the tensors.
     assert 0 <= memory["spread"] < 0.2
 
 

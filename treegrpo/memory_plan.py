@@ -6,7 +6,7 @@ there, and the tensors that it makes are followed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from .assemble import lora_settings, policy_options
 from .config import Config
 from .errors import UsageError
 from .grow import BatchSizes
-from .live_bytes import peak_bytes, training_bytes
+from .live_bytes import TrainingBytes, peak_bytes, training_bytes
 from .memory import batch_sizes
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ OPTIMIZER_BYTES = 8
 class MemoryPlan:
     """Bytes at the peak of each part of an iteration, and what they are made of.
 
-    sizes: of the batches. network, encoders, vae, adapter (weights, moments and gradients): what
-    stays on the device, 0 for what is offloaded. tree: states and predictions of the largest rollout. graphs: kept for
-    the first update. phases: encode, grow, decode, update.
+    sizes: of the batches. network, encoders, vae, adapter (weights, moments and gradients): what stays on the device, 0
+    for what is offloaded. tree: states and predictions of the largest rollout. graphs: kept for the first update.
+    phases: encode, grow, decode, update.
     """
 
     sizes: BatchSizes
@@ -90,7 +90,8 @@ def predict(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
     tree = latent * prompts * (states + plan.cost().trained_nodes)  # and the predictions of trained nodes
     frontier = latent * prompts * plan.leaves * 4  # x, prediction, mean and noise of a level
     rollout = _rows(policy, min(sizes.rollout, plan.cost().peak_frontier * prompts))
-    training = _rows(policy, min(sizes.training, max(plan.nodes(t) for t in plan.stochastic_steps) * prompts))
+    counts = [plan.nodes(t) * prompts for t in plan.stochastic_steps]
+    training = _rows(policy, min(sizes.training, max(counts)))
 
     def draw() -> Tensor:
         with torch.no_grad():
@@ -99,6 +100,8 @@ def predict(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
     step = training_bytes(lambda: policy.denoise(training, sigma, [PROMPT] * len(training)), policy.parameters())
     reused = config.train.reuse_graphs and sizes.keep_graphs(trained)
     graphs = trained * step.kept // len(training) if reused else 0
+    batches = [min(sizes.training, count - done) for count in counts for done in range(0, count, sizes.training)]
+    used_up = _first_update(batches, step, len(training)) if reused else 0
     pictures = _rows(policy, min(sizes.decode, plan.leaves * prompts))
     return MemoryPlan(
         sizes=sizes,
@@ -112,9 +115,18 @@ def predict(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
             "encode": encoders + OPTIMIZER_BYTES * weights if offload else stays,
             "grow": stays + tree + frontier + graphs + peak_bytes(draw),
             "decode": stays + tree + graphs + (vae if offload else 0) + policy.decoding_bytes(pictures),
-            "update": stays + tree + 4 * weights + max(step.peak, graphs + step.peak - step.kept if graphs else 0),
+            "update": stays + tree + 4 * weights + max(step.peak, used_up),
         },
     )
+
+
+def _first_update(batches: Sequence[int], step: TrainingBytes, rows: int) -> int:
+    """The most bytes of kept graphs, which go batch by batch, with the backward pass of the first that is left.
+
+    batches: how many rows they have. step: what a batch of `rows` takes.
+    """
+    backward = step.peak - step.kept
+    return max(step.kept * sum(batches[i:]) + backward * batches[i] for i in range(len(batches))) // rows
 
 
 def _rows(policy: DiffusersPolicy, count: int) -> Tensor:

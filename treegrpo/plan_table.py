@@ -72,7 +72,7 @@ def print_costs(rows: list[dict[str, Any]]) -> None:
     console.print(f"Independent sampling of as many leaves: {first['independent_evaluations']} evaluations.")
     if len(rows) > 1:
         mean = sum(row["probability"] * row["evaluations"] for row in rows)
-        console.print(f"Mean over the window's schedule ({first['schedule']}): {mean:.1f} evaluations.")
+        console.print(f"Mean over the window's schedule ({first['schedule']}): {mean:.1f} evaluations.", soft_wrap=True)
 
 
 def print_memory(plan: MemoryPlan, config: Config) -> None:
