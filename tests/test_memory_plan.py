@@ -171,6 +171,7 @@ def test_a_tree_takes_no_more_than_independent_rollouts_in_the_same_batches():
             assert peak <= 1.1 * flat[part], (method, part)
 
 
+@pytest.mark.long
 def test_a_tree_takes_more_only_where_it_alone_keeps_its_graphs():
     """Stable Diffusion 1.5 in its true size, predicted in equal batches."""
     model = {"path": HUB_ID["sd15"], "dtype": "bfloat16", "guidance": 5.0, "height": 512, "width": 512}
