@@ -8,15 +8,12 @@ import torch
 
 from tests.conftest import open_policy, small_config
 from tests.on_ranks import on_ranks
-from treegrpo.errors import RunError
 from treegrpo.grow import BatchSizes
-from treegrpo.headless import train_from_config
 from treegrpo.out_of_memory import halved, in_smaller_batches, is_out_of_memory
 from treegrpo.ranks import ALONE
 from treegrpo.rewards.registry import create
 from treegrpo.run_folder import RunFolder
 from treegrpo.trainer import train
-from treegrpo.variants import changed
 
 REWARDS = [(create("jpeg_compressibility"), 1.0)]
 PROMPTS = ["bear", "frog", "bell"]
@@ -122,29 +119,6 @@ def test_halving_starts_at_what_is_there_and_ends_at_single_pictures():
     assert halved(BatchSizes(1000, 1000, 8, 500), 12) == BatchSizes(6, 6, 4, 6)
     assert halved(BatchSizes(1, 1, 1, 1), 12) == BatchSizes(1, 1, 1, 0)
     assert halved(BatchSizes(1, 1, 1, 0), 12) == BatchSizes(1, 1, 1, 0)
-
-
-DRAWING = {"gradient_checkpointing": True, "offload": True, "tiled_decode": True}
-
-
-@pytest.mark.parametrize(
-    ("work", "settings", "sentence"),
-    [
-        ("iteration.decode", {}, r"set model\.gradient_checkpointing = true or .* and continue the run"),
-        ("iteration.decode", {"gradient_checkpointing": True}, r"set model\.offload = true or model\.tiled_decode"),
-        ("iteration.decode", DRAWING, r'lower height and width, or with model\.weights = "int8"'),
-        ("iteration.decode", {**DRAWING, "weights": "int8"}, r"start another run with lower height and width\.$"),
-        ("headless.build_policy", {}, r'does not fit; set model\.offload = true or model\.weights = "int8"'),
-        ("headless.build_policy", {**DRAWING, "weights": "int8"}, r"does not fit; choose a smaller one"),
-    ],
-)
-def test_the_command_line_says_what_to_lower(tmp_path, monkeypatch, work, settings, sentence):
-    def full(*_, **__):
-        raise torch.OutOfMemoryError("the device is full")
-
-    monkeypatch.setattr(f"treegrpo.{work}", full)
-    with pytest.raises(RunError, match=sentence):
-        train_from_config(changed(small_config(tmp_path), "model", **settings), tmp_path / "run", False, "")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ PROMPTS = ["a bear", "a frog in the rain", "a lighthouse", "two bells", "a pinea
 
 
 def bench_config(
-    model: str, prompts_per_iteration: int, memory_gb: float | None, options: Mapping[str, Any] = MappingProxyType({})
+    model: str, prompts_per_iteration: int, memory_gb: float | None, options: Mapping[str, Any] | None = None
 ) -> Config:
     """The configuration of a model's run; `options` go into its [model] table. Raises UsageError for unknown ones.
 
@@ -44,7 +43,7 @@ def bench_config(
         tables["model"] = {"path": HUB_ID[model], "dtype": "bfloat16", **SETTINGS[model]}
         tables["rewards"] = [{"name": "jpeg_compressibility"}]  # its time is the same with noise as with pictures
         train["prompts"] = PROMPTS
-    tables["model"] |= options
+    tables["model"] |= options or {}
     tables["train"] |= train
     return make_table(Config, **tables)
 

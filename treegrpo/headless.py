@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -14,12 +14,11 @@ from .assemble import build_policy, build_rewards, open_with_lora
 from .config import Config, ModelTable, RewardTable, make_table
 from .config_file import read_prompts
 from .console import console, follow
-from .errors import RunError
+from .fitting import fitting, to_open, to_train
 from .memory import drawing_sizes
 from .metrics_board import open_board
-from .out_of_memory import is_out_of_memory
 from .pictures.image_file import read_image, save_image
-from .ranks import Ranks, joined
+from .ranks import joined
 from .rewards.reward import score
 from .run_folder import RunFolder
 from .run_state import RunState
@@ -41,11 +40,11 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
             prompts = read_prompts(config.train.prompts)
             heldout = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
             rewards, watched = build_rewards(config.rewards), build_rewards(config.evaluation.rewards)
-            with _fitting(_to_open(config.model)):
+            with fitting(to_open(config.model)):
                 policy = build_policy(config, ranks.sharded)
             board = open_board(out) if folder and config.train.tensorboard else None
         reports = train(policy, rewards, config, folder, prompts, heldout, watched, ranks=ranks)
-        with _fitting(_to_train(config.model, ranks)):
+        with fitting(to_train(config.model, ranks)):
             seen, stopped = follow(board(reports) if board else reports, config.train.iterations, ranks)
         if not folder:
             return
@@ -56,41 +55,6 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
         if judged.out_of(config.evaluation.patience):
             console.print(judged.reason(folder.best_file), soft_wrap=True)
         console.print(f"LoRA: {folder.lora_file}", soft_wrap=True)
-
-
-SAVINGS = {"gradient_checkpointing": "true", "offload": "true", "tiled_decode": "true", "weights": '"int8"'}
-"""Settings of the model that save memory, and what to set them to."""
-
-
-def _to_open(model: ModelTable) -> str:
-    """What to do about a model that does not fit its device."""
-    left = _still_off(model, "offload", "weights")
-    return f"the model does not fit; {f'set {left}' if left else 'choose a smaller one'}"
-
-
-def _to_train(model: ModelTable, ranks: Ranks) -> str:
-    """What to do about a run that does not fit its device."""
-    if ranks.sharded:  # its ranks do not try again by themselves
-        return "lower train.memory_gb and continue the run, which is kept"
-    if left := _still_off(model, "gradient_checkpointing", "offload", "tiled_decode"):
-        return f"set {left} and continue the run, which is kept (treegrpo plan --recipe says what each takes)"
-    weights = _still_off(model, "weights")
-    return f"start another run with lower height and width{f', or with {weights}' if weights else ''}"
-
-
-def _still_off(model: ModelTable, *names: str) -> str:
-    return " or ".join(f"model.{name} = {SAVINGS[name]}" for name in names if not getattr(model, name))
-
-
-@contextmanager
-def _fitting(advice: str) -> Iterator[None]:
-    """Work that may not fit the device, and what to do then. Raises RunError when it does not."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise RunError(f"out of memory: {advice}.") from error
 
 
 def sample_to_folder(

@@ -74,9 +74,7 @@ class Bench:
     def run(self, timed: Timed) -> None:
         """One iteration; its seconds and peak are appended. The policy has its own adapter again afterwards."""
         start, before = self.policy.adapter_state(), dict(timed.contender.seconds)
-        optimizer = timed.contender.optimizer
-        first = _first_gradient(optimizer, timed) if not timed.contender.iterations else nullcontext()
-        with timed.switch(self.policy), first, peak_memory() as peak:
+        with timed.switch(self.policy), _first_gradient(timed), peak_memory() as peak:
             outcome = advance(timed.contender, self.policy, self.rewards, self.prompts, timed.sizes)
         self.policy.load_adapter_state(start)
         timed.ratio_error = max(timed.ratio_error, outcome.statistics.ratio_error[0])
@@ -101,17 +99,17 @@ class Bench:
 
 
 @contextmanager
-def _first_gradient(optimizer: torch.optim.Optimizer, timed: Timed) -> Iterator[None]:
-    """A context whose first optimiser step leaves its gradient in `timed`; one that is skipped leaves none."""
+def _first_gradient(timed: Timed) -> Iterator[None]:
+    """A context in which the first step of a first iteration leaves its gradient; one that is skipped leaves none."""
+    contender = timed.contender
+    first = contender.iterations == 0
 
     def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if timed.first_gradient is None:
-            parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
-            timed.first_gradient = torch.cat(
-                [weight.grad.flatten().cpu() for weight in parameters if weight.grad is not None]
-            )
+        if first and timed.first_gradient is None:
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            timed.first_gradient = torch.cat([w.grad.flatten().cpu() for w in weights if w.grad is not None])
 
-    hook = optimizer.register_step_pre_hook(keep)
+    hook = contender.optimizer.register_step_pre_hook(keep)
     try:
         yield
     finally:
