@@ -69,7 +69,10 @@ def predict(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
             f'model.path: the memory of "{config.model.path}" follows from the configuration of its pipeline; set '
             "model.config to the folder or hub id that has it."
         )
-    pipeline = skeleton(config.model.config or config.model.path, dtype)
+    if config.model.config:
+        pipeline = skeleton(config.model.config, dtype, "model.config")
+    else:
+        pipeline = skeleton(config.model.path, dtype)
     policy = DiffusersPolicy(pipeline, lora_settings(config.lora), device=META, **policy_options(config.model))
     sizes = sizes or batch_sizes(policy, [PROMPT], config.plan.steps, config.train.memory_gb)
     plan = config.make_plan(0, torch.Generator().manual_seed(0))  # all windows keep the same nodes, so any will do

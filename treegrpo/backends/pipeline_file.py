@@ -66,8 +66,8 @@ def load_pipeline(path: str, dtype: str, config: str | None = None) -> Diffusion
         ) from error
 
 
-def read_index(folder: Path, path: str) -> dict[str, Any]:
-    """The model_index.json in the folder of a pipeline that is called `path` in the configuration.
+def read_index(folder: Path, path: str, key: str = "model.path") -> dict[str, Any]:
+    """The model_index.json in the folder of a pipeline that is called `path` at `key` of the configuration.
 
     Raises UsageError when there is none, and when the pipeline is of a kind that is not supported.
     """
@@ -76,10 +76,10 @@ def read_index(folder: Path, path: str) -> dict[str, Any]:
         kind = index["_class_name"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(
-            f'model.path: "{path}" has no {INDEX} that names a pipeline, so it is not a diffusers pipeline folder.'
+            f'{key}: "{path}" has no {INDEX} that names a pipeline, so it is not a diffusers pipeline folder.'
         ) from error
     if str(kind) not in FAMILIES:
-        raise UsageError(f'model.path: "{path}" is a {kind}, which is not supported; choose a {" or ".join(FAMILIES)}.')
+        raise UsageError(f'{key}: "{path}" is a {kind}, which is not supported; choose a {" or ".join(FAMILIES)}.')
     return index
 
 

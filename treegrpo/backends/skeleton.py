@@ -19,22 +19,22 @@ from .pipeline_file import INDEX, download_command, first_line, read_index
 META = torch.device("meta")
 
 
-def skeleton(path: str, dtype: torch.dtype) -> DiffusionPipeline:
+def skeleton(path: str, dtype: torch.dtype, key: str = "model.path") -> DiffusionPipeline:
     """The pipeline at a folder or hub id, with nothing but shapes; nothing is downloaded.
 
-    Raises UsageError when its configuration is not at hand.
+    Raises UsageError, which names the `key` that the path comes from, when its configuration is not at hand.
     """
     if not Path(path).exists() and path in HUB_IDS:
         return build(HUB_IDS[path], META, dtype)
-    folder = Path(path) if Path(path).is_dir() else _cached(path)
-    index = read_index(folder, path)
+    folder = Path(path) if Path(path).is_dir() else _cached(path, key)
+    index = read_index(folder, path, key)
     try:
         components = {name: value for name, value in index.items() if isinstance(value, list) and name[0] != "_"}
         parts = {name: _part(folder / name, *value) for name, value in components.items()}
     except (OSError, ValueError, AttributeError) as error:  # the last when diffusers lacks the class of a part
         remedy = "choose a whole pipeline" if Path(path).is_dir() else f"run: {download_command(path, whole=True)}"
         raise UsageError(
-            f'model.path: the configuration of "{path}" cannot be read ({first_line(error).rstrip(".")}); {remedy}.'
+            f'{key}: the configuration of "{path}" cannot be read ({first_line(error).rstrip(".")}); {remedy}.'
         ) from error
     pipeline = getattr(diffusers, index["_class_name"])(**parts)
     for part in parts.values():
@@ -43,13 +43,13 @@ def skeleton(path: str, dtype: torch.dtype) -> DiffusionPipeline:
     return pipeline
 
 
-def _cached(hub_id: str) -> Path:
+def _cached(hub_id: str, key: str) -> Path:
     """The folder in the Hugging Face cache. Raises UsageError when the pipeline is not there."""
     try:
         return Path(hf_hub_download(hub_id, INDEX, local_files_only=True)).parent
     except (LocalEntryNotFoundError, ValueError) as error:
         raise UsageError(
-            f'model.path: the configuration of "{hub_id}" is neither a folder nor cached; run: '
+            f'{key}: the configuration of "{hub_id}" is neither a folder nor cached; run: '
             f"{download_command(hub_id, whole=True)}, or name a pipeline folder."
         ) from error
 
