@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,10 +41,10 @@ def torchrun(*options):
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options]
 
 
-def accelerate(recipe):
+def accelerate(recipe, *options, port=0):
     return [
         *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--config_file", str(RECIPES / recipe), "--main_process_port", "0"),
+        *("--config_file", str(RECIPES / recipe), "--main_process_port", str(port), *options),
     ]
 
 
@@ -121,6 +122,26 @@ def test_accelerate_launch_runs_the_recipe(finished):
     assert iterations_in(run) == list(range(8))
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert all(row["leaves"] == 8 and row["ratio_error"] == [0.0] for row in rows)
+
+
+def test_two_machines_run_the_recipe_with_one_process_each(finished, tmp_path):
+    """Both are this machine, so all but the network between them is real."""
+    config, undisturbed = finished
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    machines = []
+    for number in (0, 1):
+        options = ("--num_processes", "2", "--machine_rank", str(number), "--main_process_ip", "127.0.0.1")
+        launcher = accelerate("two-machines.yaml", *options, port=port)
+        machines.append(launch(launcher, config, tmp_path / f"machine-{number}"))
+    for number, machine in enumerate(machines):
+        code, out, sentences = ended(machine)
+        assert (code, sentences) == (0, [])
+        assert out.count("reward") == (1 if number == 0 else 0), "only the first rank prints"
+    file = "lora.safetensors"
+    assert (tmp_path / "machine-0" / file).read_bytes() == (undisturbed / file).read_bytes()
+    assert not (tmp_path / "machine-1").exists()
 
 
 def test_a_killed_rank_ends_the_job_and_one_process_can_go_on(tmp_path, monkeypatch, caplog):
