@@ -9,19 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from torch import Tensor
 
-from treegrpo.assemble import build_policy, build_rewards
 from treegrpo.config import Config, make_table
-from treegrpo.console import console, follow
 from treegrpo.errors import RunError, UsageError
-from treegrpo.ranks import joined
+from treegrpo.headless import train_from_config
 from treegrpo.rewards.function_reward import register
-from treegrpo.run_folder import RunFolder
-from treegrpo.trainer import train
 
 PROMPTS = ["a cat", "a horse", "a rabbit", "a spider", "a zebra", "a deer", "a fish", "a bear"]
 
@@ -48,7 +43,7 @@ def configuration(model: str, method: str, side: int | None, iterations: int) ->
 
 
 def main() -> None:
-    """Train, alone or as one of several processes, and say where the LoRA is."""
+    """Train, alone or as one of several processes; a run that is in the folder goes on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a diffusers folder, hub id or checkpoint file")
     parser.add_argument("--method", choices=["ddpo", "treegrpo"], default="treegrpo")
@@ -58,14 +53,7 @@ def main() -> None:
     given = parser.parse_args()
     register("blueness", blueness)
     config = configuration(given.model, given.method, given.side, given.iterations)
-    with joined() as ranks, ExitStack() as held:
-        console.quiet = not ranks.first
-        with ranks.together():
-            folder = held.enter_context(RunFolder(given.out, resume=True)) if ranks.first else None
-            policy, rewards = build_policy(config, ranks.sharded), build_rewards(config.rewards)
-        follow(train(policy, rewards, config, folder, PROMPTS, ranks=ranks), given.iterations, ranks)
-        if folder:
-            print(f"LoRA: {folder.lora_file}")
+    train_from_config(config, given.out, resume=True, again="the same command")
 
 
 if __name__ == "__main__":

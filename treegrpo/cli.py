@@ -136,7 +136,8 @@ def train(
     from .config_file import read_config
     from .headless import train_from_config
 
-    train_from_config(read_config(config), out or Path("runs") / config.stem, resume, f"--config {config}")
+    out = out or Path("runs") / config.stem
+    train_from_config(read_config(config), out, resume, f"treegrpo train --config {config} --out {out} --resume")
 
 
 @app.command()

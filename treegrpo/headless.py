@@ -27,7 +27,7 @@ from .trainer import train
 
 
 def train_from_config(config: Config, out: Path, resume: bool, again: str) -> None:
-    """Train, showing progress; Ctrl-C ends it cleanly. again: the arguments that name this config, for the hint.
+    """Train, showing progress; Ctrl-C ends it cleanly. again: the command that then continues the run.
 
     Started several times over by torchrun or accelerate launch, the processes share the work, see ranks.py.
     """
@@ -50,7 +50,7 @@ def train_from_config(config: Config, out: Path, resume: bool, again: str) -> No
             return
         if stopped:
             console.print(f"Stopped after {seen[-1].iteration + 1} iterations; everything is saved.")
-            console.print(f"Continue with: treegrpo train {again} --out {out} --resume", soft_wrap=True)
+            console.print(f"Continue with: {again}", soft_wrap=True)
         judged = RunState.read(folder).judged
         if judged.out_of(config.evaluation.patience):
             console.print(judged.reason(folder.best_file), soft_wrap=True)
