@@ -68,25 +68,31 @@ def test_reused_graphs_of_every_family_give_the_very_same_update(family, dtype, 
     assert_the_same_update(again, reused, 1 if opened().family.DISTILLED else 2)
 
 
-def assert_the_same_update(again, reused, calls):
-    """Two results of run(), without reuse and with it: `calls` rows of the network less for every trained node."""
-    (outcome, expected, evaluations), (other, weights, fewer) = again, reused
+def assert_equal_updates(again, reused):
+    """Two results of run() have the same statistics and weights."""
+    (outcome, expected, _), (other, weights, _) = again, reused
     assert other.statistics == outcome.statistics
     assert other.statistics.ratio_error[0] == 0.0
     assert other.statistics.grad_norm[0] > 0
     for weight, before in zip(weights, expected, strict=True):
         assert torch.equal(weight, before)
+
+
+def assert_the_same_update(again, reused, calls):
+    """Two results of run(), without reuse and with it: `calls` rows of the network less for every trained node."""
+    (outcome, _, evaluations), (_, _, fewer) = again, reused
+    assert_equal_updates(again, reused)
     trained = outcome.tree.plan.cost().trained_nodes * len(PROMPTS)
     assert evaluations - fewer == trained * calls
 
 
-def test_graphs_that_do_not_fit_are_not_kept():
-    *_, evaluations = run(False)
-    trained = 3 * len(PROMPTS)
-    *_, tight = run(True, BatchSizes(rollout=16, training=4, decode=8, graphs=trained - 1))
-    *_, enough = run(True, BatchSizes(rollout=16, training=4, decode=8, graphs=trained))
-    assert tight == evaluations
-    assert enough == evaluations - trained
+@pytest.mark.parametrize(("graphs", "kept"), [(2, 0), (3, 3), (6, 3), (7, 7), (8, 7), (9, 9)])
+@pytest.mark.parametrize("updates", [{}, {"kl": 0.1, "updates_per_rollout": 2}])
+def test_the_first_batches_that_fit_keep_their_graphs(graphs, kept, updates):
+    again = run(False, **updates)
+    part = run(True, BatchSizes(rollout=16, training=4, decode=8, graphs=graphs), **updates)
+    assert_equal_updates(again, part)
+    assert again[2] - part[2] == kept  # the batches have 3 nodes, one of each prompt, then 4 and 2
 
 
 def test_no_graph_outlives_the_iteration():

@@ -131,7 +131,7 @@ class UpdateTable(_Table):
 
 class TrainTable(_Table):
     """prompts: a text file, one prompt a line, or the prompts themselves. memory_gb: GiB for activations.
-    reuse_graphs: whether the first update uses the rollout's own graphs, where they fit. overlap_scoring: whether
+    reuse_graphs: whether the first update uses the rollout's own graphs, as many as fit. overlap_scoring: whether
     pictures are scored while others are decoded. trees_every: iterations between trees kept for viewing (0: none)."""
 
     prompts: str | list[str]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import partial
 
 import torch
@@ -18,7 +19,7 @@ from .tree import Tree
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """How many nodes share one network call, how many images one decode, and how many nodes may keep their graphs.
+    """How many nodes share one network call, how many images one decode, and how many nodes keep their graphs at most.
 
     Nodes of trained steps are evaluated `training` at a time, in the rollout too: the update repeats these very
     batches, so its first importance ratios are exactly 1 (matrix products depend on the batch shape).
@@ -29,9 +30,10 @@ class BatchSizes:
     decode: int
     graphs: int = 0
 
-    def keep_graphs(self, nodes: int) -> bool:
-        """Whether all trained nodes of a rollout may keep their graphs."""
-        return nodes <= self.graphs
+    def trained(self, plan: TreePlan, prompts: int) -> list[int]:
+        """How many nodes are in each batch of the trained steps, in the order of growing and of the update."""
+        levels = [plan.nodes(t) * prompts for t in plan.stochastic_steps]
+        return [min(self.training, nodes - done) for nodes in levels for done in range(0, nodes, self.training)]
 
 
 def smallest(several: Sequence[BatchSizes]) -> BatchSizes:
@@ -67,8 +69,22 @@ def batched(call: Callable[..., Tensor], size: int, *columns: Tensor | Sequence)
     return torch.cat([call(*(column[i : i + size] for column in columns)) for i in range(0, rows, size)])
 
 
-Graphs = dict[int, list[Tensor]]
-"""Predictions of the batches of every trained step that still carry their autograd graph, in the update's order."""
+@dataclass
+class Graphs:
+    """Predictions of the first batches of trained steps, with their autograd graphs, in the order of growing.
+
+    most: how many nodes they may have together. Batches after the first that is too many are not kept either, so the
+    update has used all graphs up before it makes others.
+    """
+
+    most: int
+    seen: int = 0
+    kept: deque[Tensor] = field(default_factory=deque)
+
+    def take(self, nodes: int) -> bool:
+        """Whether the next batch, of so many nodes, keeps its graph."""
+        self.seen += nodes
+        return self.seen <= self.most
 
 
 @torch.no_grad()
@@ -88,7 +104,7 @@ def grow(
     generator: a CPU generator; the same seed gives the same noise on every device and for every batch size. A share
     drops the noise of the other prompts, so its trees are those that all would have.
     on_step(t, x0), if given, hears of every step with the predictions of its nodes.
-    graphs, if given, is filled, so that the first update need not run the trained nodes again.
+    graphs, if given, is filled, so that the first update need not run its nodes again.
     Raises UsageError for a plan that the kernel cannot run, RunError when the network returns values that are not
     finite.
     """
@@ -108,9 +124,7 @@ def grow(
     for t, (step, sigma) in enumerate(zip(steps, sigmas.tolist(), strict=False)):
         names = [prompt for prompt in prompts for _ in range(plan.nodes(t))]
         size = batch.training if step.std else batch.rollout
-        predict = partial(
-            _predict, policy, sigma, graphs.setdefault(t, []) if graphs is not None and step.std else None
-        )
+        predict = partial(_predict, policy, sigma, graphs if step.std else None)
         x0 = batched(predict, size, x, names)
         if not torch.isfinite(x0).all():
             raise RunError(
@@ -134,13 +148,13 @@ def grow(
     return Tree(plan, sigmas, steps, tuple(prompts), states, denoised, log_probs)
 
 
-def _predict(policy: Policy, sigma: float, kept: list[Tensor] | None, x: Tensor, prompts: Sequence[str]) -> Tensor:
-    """x0 of a batch without its graph; the one with its graph goes to `kept`, if that is a list."""
-    if kept is None:
+def _predict(policy: Policy, sigma: float, graphs: Graphs | None, x: Tensor, prompts: Sequence[str]) -> Tensor:
+    """x0 of a batch without its graph; the one with its graph goes to `graphs`, if they take it."""
+    if graphs is None or not graphs.take(len(x)):
         return policy.denoise(x, sigma, prompts)
     with torch.enable_grad():
-        kept.append(policy.denoise(x, sigma, prompts))
-    return kept[-1].detach()
+        graphs.kept.append(policy.denoise(x, sigma, prompts))
+    return graphs.kept[-1].detach()
 
 
 def _roots(policy: Policy, prompts: int, plan: TreePlan, sigma: float, generator: torch.Generator) -> Tensor:

@@ -86,9 +86,8 @@ def grow_trees(
 ) -> Tree:
     """The trees of `count` prompts (all, if there are fewer) in iteration `number` (0, 1, ...) of a run.
 
-    Prompts, window and noise follow from the run's seed and the number alone. graphs: see grow; left empty when the
-    graphs of all trained nodes would not fit sizes.graphs. ranks: this one grows its share of the prompts, if there are
-    others.
+    Prompts, window and noise follow from the run's seed and the number alone. graphs: see grow. ranks: this one grows
+    its share of the prompts, if there are others.
     """
     generator = torch.Generator().manual_seed(iteration_seed(seed, number))
     tree_plan = make_plan(plan, window, number, generator)
@@ -96,8 +95,6 @@ def grow_trees(
     share = ranks.share(len(chosen))
     own = chosen[share]
     watcher.begin(number, tree_plan, own, policy.sigmas(plan.steps))
-    if not sizes.keep_graphs(tree_plan.cost().trained_nodes * len(own)):
-        graphs = None
     return grow(policy, chosen, tree_plan, kernel, generator, sizes, watcher.step, graphs, share)
 
 
@@ -123,7 +120,7 @@ def iterate(
 
     Books the parts grow, decode, score and update on `watch`.
     """
-    graphs: Graphs | None = {} if config.train.reuse_graphs else None
+    graphs = Graphs(sizes.graphs) if config.train.reuse_graphs else None
     weights = {reward.name: weight for reward, weight in rewards}
     how = config.advantage
     with ranks.together():

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from .assemble import lora_settings, policy_options
 from .config import Config
 from .errors import UsageError
-from .grow import BatchSizes
+from .grow import BatchSizes, Graphs
 from .live_bytes import TrainingBytes, peak_bytes, training_bytes
 from .memory import batch_sizes
 
@@ -86,25 +86,27 @@ def predict(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
     latent = 4 * policy.initial_noise(1, 1.0, torch.Generator()).numel()
     stays = network + adapter + (0 if offload else encoders + vae)
 
-    trained = plan.cost().trained_nodes * prompts
     sigma = float(policy.sigmas(config.plan.steps)[0])
     kept = {level for t in plan.stochastic_steps for level in (t, t + 1)} | {plan.steps}
     states = sum(plan.nodes(level) for level in kept)
     tree = latent * prompts * (states + plan.cost().trained_nodes)  # and the predictions of trained nodes
     frontier = latent * prompts * plan.leaves * 4  # x, prediction, mean and noise of a level
     rollout = _rows(policy, min(sizes.rollout, plan.cost().peak_frontier * prompts))
-    counts = [plan.nodes(t) * prompts for t in plan.stochastic_steps]
-    training = _rows(policy, min(sizes.training, max(counts)))
+    batches = sizes.trained(plan, prompts)
+    room = Graphs(sizes.graphs if config.train.reuse_graphs else 0)
+    reused = [nodes for nodes in batches if room.take(nodes)]
 
     def draw() -> Tensor:
         with torch.no_grad():
             return policy.denoise(rollout, sigma, [PROMPT] * len(rollout))
 
-    step = training_bytes(lambda: policy.denoise(training, sigma, [PROMPT] * len(training)), policy.parameters())
-    reused = config.train.reuse_graphs and sizes.keep_graphs(trained)
-    graphs = trained * step.kept // len(training) if reused else 0
-    batches = [min(sizes.training, count - done) for count in counts for done in range(0, count, sizes.training)]
-    used_up = _first_update(batches, step, len(training)) if reused else 0
+    def train(nodes: int) -> TrainingBytes:
+        x = _rows(policy, nodes)
+        return training_bytes(lambda: policy.denoise(x, sigma, [PROMPT] * nodes), policy.parameters())
+
+    steps = {nodes: train(nodes) for nodes in {max(batches), *reused}}
+    graphs = sum(steps[nodes].kept for nodes in reused)
+    used_up = _first_update([steps[nodes] for nodes in reused])
     pictures = _rows(policy, min(sizes.decode, plan.leaves * prompts))
     return MemoryPlan(
         sizes=sizes,
@@ -118,18 +120,14 @@ def predict(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
             "encode": encoders + OPTIMIZER_BYTES * weights if offload else stays,
             "grow": stays + tree + frontier + graphs + peak_bytes(draw),
             "decode": stays + tree + graphs + (vae if offload else 0) + policy.decoding_bytes(pictures),
-            "update": stays + tree + 4 * weights + max(step.peak, used_up),
+            "update": stays + tree + 4 * weights + max(steps[max(batches)].peak, used_up),
         },
     )
 
 
-def _first_update(batches: Sequence[int], step: TrainingBytes, rows: int) -> int:
-    """The most bytes of kept graphs, which go batch by batch, with the backward pass of the first that is left.
-
-    batches: how many rows they have. step: what a batch of `rows` takes.
-    """
-    backward = step.peak - step.kept
-    return max(step.kept * sum(batches[i:]) + backward * batches[i] for i in range(len(batches))) // rows
+def _first_update(steps: Sequence[TrainingBytes]) -> int:
+    """The most bytes of kept graphs, which go batch by batch, with the backward pass of the first that is left."""
+    return max((step.peak + sum(later.kept for later in steps[i + 1 :]) for i, step in enumerate(steps)), default=0)
 
 
 def _rows(policy: DiffusersPolicy, count: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .console import console
+from .grow import Graphs
 from .timing import Bench, Timed, medians
 
 
@@ -24,13 +25,16 @@ def roofline(bench: Bench, timed: Timed) -> dict[str, float]:
         torch.autograd.grad(out, policy.parameters(), torch.ones_like(out))
     done = timed.contender
     evaluations, trained = done.evaluations // done.iterations, done.trained_nodes // done.iterations
-    reused = config.train.reuse_graphs and bench.sizes.keep_graphs(trained)
-    update = both.get_total_flops() - (forward.get_total_flops() if reused else 0)
+    plan = config.make_plan(0, torch.Generator())
+    room = Graphs(bench.sizes.graphs if config.train.reuse_graphs else 0)
+    batches = bench.sizes.trained(plan, config.train.prompts_per_iteration)
+    reused = sum(nodes for nodes in batches if room.take(nodes))
+    update = both.get_total_flops() * trained - forward.get_total_flops() * reused
     spent = medians(timed)
     figures = {
         "possible": _possible_flops(x.device, policy.dtype),
         "sampling": forward.get_total_flops() / rows * evaluations / spent["grow"],
-        "training": update / rows * trained / spent["update"],
+        "training": update / rows / spent["update"],
     }
     console.print(
         f"Roofline: sampling {figures['sampling'] / 1e12:.2f} TFLOP/s ({figures['sampling'] / figures['possible']:.0%} "

@@ -70,7 +70,7 @@ def update(
 
     batch: nodes per forward and backward pass; the same as in growing, see grow.BatchSizes. The children of a node
     share its prediction, so one network evaluation trains all its edges. graphs: what grow has filled; the first pass
-    uses them up instead of running the network again, with the same result. A pass whose loss or gradient is not finite
+    uses them up before it runs the network again, with the same result. A pass whose loss or gradient is not finite
     is not applied. ranks: each brings the trees of its share; gradients and statistics are those of all edges together.
     Raises UsageError for a tree without advantages.
     """
@@ -82,7 +82,7 @@ def update(
     for _ in range(settings.passes):
         with ranks.together():
             optimizer.zero_grad(set_to_none=True)
-            part = _accumulate(policy, tree, settings, batch, share, graphs or {})
+            part = _accumulate(policy, tree, settings, batch, share, graphs)
         graphs = None
         trouble = _add_statistics(statistics, ranks.gather(part))
         if not trouble:
@@ -110,7 +110,7 @@ def _add_statistics(statistics: UpdateStatistics, parts: Sequence[_Pass]) -> str
 
 
 def _accumulate(
-    policy: Policy, tree: Tree, settings: UpdateSettings, batch: int, share: float, graphs: Graphs
+    policy: Policy, tree: Tree, settings: UpdateSettings, batch: int, share: float, graphs: Graphs | None
 ) -> _Pass:
     """Add up the gradient of this rank's edges, a `share` of all, and note the first part that is not finite."""
     weights = {t: share * weight for t, weight in edge_weights(tree, settings.weighting).items()}
@@ -123,7 +123,7 @@ def _accumulate(
         children = slice(nodes.start * k, nodes.stop * k)
         x, prompts = tree.states[t][nodes], tree.prompts_at(t)[nodes]
         reference = _reference_mean(policy, x, sigma, prompts, step) if settings.kl else None
-        x0 = graphs[t].pop(0) if graphs else policy.denoise(x, sigma, prompts)
+        x0 = graphs.kept.popleft() if graphs and graphs.kept else policy.denoise(x, sigma, prompts)
         mean = step.mean(x, x0)
         log_prob = log_density(tree.states[t + 1][children], mean.repeat_interleave(k, 0), step.std)
         ratio = torch.exp(log_prob - tree.log_probs[t][children])
