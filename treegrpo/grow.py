@@ -35,6 +35,11 @@ class BatchSizes:
         levels = [plan.nodes(t) * prompts for t in plan.stochastic_steps]
         return [min(self.training, nodes - done) for nodes in levels for done in range(0, nodes, self.training)]
 
+    def reused(self, plan: TreePlan, prompts: int) -> list[int]:
+        """Those of trained() that keep their graphs."""
+        graphs = Graphs(self.graphs)
+        return [nodes for nodes in self.trained(plan, prompts) if graphs.take(nodes)]
+
 
 def smallest(several: Sequence[BatchSizes]) -> BatchSizes:
     """Sizes that suit all."""

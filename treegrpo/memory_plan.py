@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from .assemble import lora_settings, policy_options
 from .config import Config
 from .errors import UsageError
-from .grow import BatchSizes, Graphs
+from .grow import BatchSizes
 from .live_bytes import TrainingBytes, peak_bytes, training_bytes
 from .memory import batch_sizes
 
@@ -93,8 +93,7 @@ def predict(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
     frontier = latent * prompts * plan.leaves * 4  # x, prediction, mean and noise of a level
     rollout = _rows(policy, min(sizes.rollout, plan.cost().peak_frontier * prompts))
     batches = sizes.trained(plan, prompts)
-    room = Graphs(sizes.graphs if config.train.reuse_graphs else 0)
-    reused = [nodes for nodes in batches if room.take(nodes)]
+    reused = sizes.reused(plan, prompts) if config.train.reuse_graphs else []
 
     def draw() -> Tensor:
         with torch.no_grad():

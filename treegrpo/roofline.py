@@ -8,7 +8,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .console import console
-from .grow import Graphs
 from .timing import Bench, Timed, medians
 
 
@@ -25,10 +24,8 @@ def roofline(bench: Bench, timed: Timed) -> dict[str, float]:
         torch.autograd.grad(out, policy.parameters(), torch.ones_like(out))
     done = timed.contender
     evaluations, trained = done.evaluations // done.iterations, done.trained_nodes // done.iterations
-    plan = config.make_plan(0, torch.Generator())
-    room = Graphs(bench.sizes.graphs if config.train.reuse_graphs else 0)
-    batches = bench.sizes.trained(plan, config.train.prompts_per_iteration)
-    reused = sum(nodes for nodes in batches if room.take(nodes))
+    batches = bench.sizes.reused(config.make_plan(0, torch.Generator()), config.train.prompts_per_iteration)
+    reused = sum(batches) if config.train.reuse_graphs else 0
     update = both.get_total_flops() * trained - forward.get_total_flops() * reused
     spent = medians(timed)
     figures = {
