@@ -47,8 +47,8 @@ comfyui: $(COMFYUI_VENV)/comfyui.stamp
 	$(COMFYUI_BIN)/python -m comfyui.serve
 
 # Trains the bundled model and its scorer again from scratch; takes about an hour on two cores and needs npm.
-bundled-model: $(VENV)/training.stamp
-	$(BIN)/python -m training.build
+bundled-model: $(VENV)/emoji-model.stamp
+	$(BIN)/python -m emoji_model.build
 
 $(VENV)/headless.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -61,8 +61,8 @@ $(VENV)/test.stamp: $(VENV)/headless.stamp
 	$(BIN)/python $(PIP) --no-deps brisque==0.2.0
 	touch $@
 
-$(VENV)/training.stamp: $(VENV)/headless.stamp
-	$(BIN)/python $(PIP) --editable '.[headless,training]'
+$(VENV)/emoji-model.stamp: $(VENV)/headless.stamp
+	$(BIN)/python $(PIP) --editable '.[headless,emoji-model]'
 	touch $@
 
 $(COMFYUI_VENV)/comfyui.stamp: requirements.txt constraints.txt $(addprefix comfyui/,requirements.txt prepare.py fetch.py)

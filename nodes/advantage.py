@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from ..treegrpo.advantage import BACKUPS, CENTRINGS, MIXINGS, with_advantages
 from ..treegrpo.errors import UsageError
+from ..treegrpo.method.advantage import BACKUPS, CENTRINGS, MIXINGS, with_advantages
 from .sockets import CATEGORY, TreeSocket, TreeValue
 
 

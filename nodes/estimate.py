@@ -7,7 +7,7 @@ import time
 import torch
 
 from ..treegrpo.backends.comfy.policy import Prompts
-from ..treegrpo.plan import Cost
+from ..treegrpo.method.plan import Cost
 from .opened import opened
 from .sockets import Drawing, PlanValue, PolicyValue
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from server import PromptServer
 
-from ..treegrpo.live_tree import LIVE
-from ..treegrpo.tree_record import Record
+from ..treegrpo.run.live_tree import LIVE
+from ..treegrpo.run.tree_record import Record
 from .run_views import sheet
 
 EVENT = "treegrpo.tree"

@@ -8,10 +8,10 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..treegrpo import lora_file
 from ..treegrpo.backends.comfy.adapters import KINDS, PRESETS, AdapterSettings
 from ..treegrpo.errors import UsageError
-from ..treegrpo.run_state import RunState
+from ..treegrpo.run import lora_file
+from ..treegrpo.run.state import RunState
 from .sockets import CATEGORY, PolicySocket, PolicyValue
 
 NONE = "none"

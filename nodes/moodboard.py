@@ -9,8 +9,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..treegrpo.config import RewardTable, make_table
 from ..treegrpo.rewards.similar import Similar
+from ..treegrpo.training.config import RewardTable, make_table
 from .sockets import CATEGORY, RewardSocket, RewardValue
 
 ROWS = 32

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..treegrpo.backends.comfy.policy import decode
 from ..treegrpo.errors import UsageError
-from ..treegrpo.tree_record import generations, record, save_tree
+from ..treegrpo.run.tree_record import generations, record, save_tree
 from .run_folders import new_preview
 from .say import sheet
 from .sockets import CATEGORY, TreeSocket, TreeValue

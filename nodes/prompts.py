@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ..treegrpo.backends.comfy.conditioning import Conditioning
 from ..treegrpo.backends.comfy.policy import Prompts
 from ..treegrpo.errors import UsageError
-from ..treegrpo.prompt_list import prompt_lines
+from ..treegrpo.training.prompt_list import prompt_lines
 from .say import say
 from .sockets import CATEGORY, PromptsSocket
 

@@ -12,14 +12,14 @@ import torch
 from comfy_api.latest import io
 
 from ..treegrpo.backends.comfy.reward_host import reward_host
-from ..treegrpo.config import RewardTable, make_table
 from ..treegrpo.errors import UsageError
-from ..treegrpo.iteration import Rewards
 from ..treegrpo.rewards.clipscore import ClipScore
 from ..treegrpo.rewards.human_votes import RANGES, HumanVotes
 from ..treegrpo.rewards.registry import create
 from ..treegrpo.rewards.reward import Reward as RewardProtocol
+from ..treegrpo.rewards.reward import Rewards
 from ..treegrpo.rewards.vlm_judge import RUBRIC
+from ..treegrpo.training.config import RewardTable, make_table
 from .ballots import BOX
 from .sockets import CATEGORY, RewardSocket, RewardValue
 from .trusted_hosts import check_trusted

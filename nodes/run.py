@@ -9,11 +9,11 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..treegrpo import lora_file
 from ..treegrpo.backends.comfy.adapters import AdapterSettings
 from ..treegrpo.errors import UsageError
-from ..treegrpo.run_folder import RunFolder
-from ..treegrpo.run_state import RunState
+from ..treegrpo.run import lora_file
+from ..treegrpo.run.folder import RunFolder
+from ..treegrpo.run.state import RunState
 from .run_folders import publish, run_path, validate_name
 from .say import say
 from .sockets import CATEGORY, PolicySocket, PolicyValue

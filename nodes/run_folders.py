@@ -8,9 +8,9 @@ from pathlib import Path
 
 import folder_paths
 
-from ..treegrpo.atomic import write_bytes
 from ..treegrpo.errors import UsageError
-from ..treegrpo.run_folder import RunFolder
+from ..treegrpo.run.atomic import write_bytes
+from ..treegrpo.run.folder import RunFolder
 
 NAME = re.compile(r"[\w][\w .-]{0,99}")
 PREVIEW = re.compile(r"~[0-9a-f]{32}")

@@ -9,8 +9,8 @@ from typing import Any
 
 import folder_paths
 
-from ..treegrpo.live_tree import LIVE
-from ..treegrpo.run_folder import is_running
+from ..treegrpo.run.folder import is_running
+from ..treegrpo.run.live_tree import LIVE
 from .run_folders import find, runs_folder
 
 Json = dict[str, Any]

@@ -8,10 +8,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..treegrpo.backends.comfy.policy import Prompts
-from ..treegrpo.iteration import grow_trees
-from ..treegrpo.memory import DEFAULT_GB, batch_sizes
-from ..treegrpo.process import Kernel
-from ..treegrpo.sample import decode
+from ..treegrpo.memory.batch_sizes import DEFAULT_GB, batch_sizes
+from ..treegrpo.method.process import Kernel
+from ..treegrpo.method.sample import decode
+from ..treegrpo.training.iteration import grow_trees
 from .opened import opened
 from .say import say
 from .sockets import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from ..treegrpo.iteration import score_tree
+from ..treegrpo.training.iteration import score_tree
 from .reward import built, rewards_input
 from .run_folders import loose_votes
 from .say import say

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..treegrpo.backends.comfy.adapters import AdapterSettings
 from ..treegrpo.backends.comfy.policy import Prompts
-from ..treegrpo.config import KernelTable, PlanTable, RewardTable, WindowTable
-from ..treegrpo.grow import BatchSizes
+from ..treegrpo.method.grow import BatchSizes
+from ..treegrpo.method.tree import Tree
 from ..treegrpo.rewards.reward import Reward
-from ..treegrpo.run_state import RunState
-from ..treegrpo.tree import Tree
+from ..treegrpo.run.state import RunState
+from ..treegrpo.training.config import KernelTable, PlanTable, RewardTable, WindowTable
 
 CATEGORY = "TreeGRPO"
 

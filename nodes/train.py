@@ -15,10 +15,19 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..treegrpo.advantage import BACKUPS, CENTRINGS
-from ..treegrpo.atomic import write_text
 from ..treegrpo.backends.comfy.policy import ComfyPolicy, Prompts
-from ..treegrpo.config import (
+from ..treegrpo.errors import UsageError
+from ..treegrpo.memory.batch_sizes import DEFAULT_GB, batch_sizes
+from ..treegrpo.method.advantage import BACKUPS, CENTRINGS
+from ..treegrpo.method.sample import decode, sample
+from ..treegrpo.run.atomic import write_text
+from ..treegrpo.run.folder import RunFolder
+from ..treegrpo.run.live_tree import LIVE, LiveTree
+from ..treegrpo.run.outcome import Outcome
+from ..treegrpo.run.report import Report
+from ..treegrpo.run.sheet import save_sheet
+from ..treegrpo.run.state import RunState
+from ..treegrpo.training.config import (
     AdvantageTable,
     AnyTable,
     Config,
@@ -29,15 +38,7 @@ from ..treegrpo.config import (
     UpdateTable,
     make_table,
 )
-from ..treegrpo.errors import UsageError
-from ..treegrpo.iteration import Outcome
-from ..treegrpo.live_tree import LIVE, LiveTree
-from ..treegrpo.memory import DEFAULT_GB, batch_sizes
-from ..treegrpo.run_folder import RunFolder
-from ..treegrpo.run_state import RunState
-from ..treegrpo.sample import decode, sample
-from ..treegrpo.sheet import save_sheet
-from ..treegrpo.trainer import Report, train
+from ..treegrpo.training.trainer import train
 from .advantage import mixing_input
 from .live import teller
 from .opened import opened

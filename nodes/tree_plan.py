@@ -8,9 +8,9 @@ import comfy.samplers
 import torch
 from comfy_api.latest import io
 
-from ..treegrpo.config import KernelTable, PlanTable, WindowTable, make_plan, make_table
-from ..treegrpo.plan import Cost
-from ..treegrpo.process import KERNELS, Kernel
+from ..treegrpo.method.plan import Cost
+from ..treegrpo.method.process import KERNELS, Kernel
+from ..treegrpo.training.config import KernelTable, PlanTable, WindowTable, make_plan, make_table
 from .estimate import estimate
 from .say import say
 from .sockets import CATEGORY, PlanSocket, PlanValue, PolicySocket, PromptsSocket

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..treegrpo.config import UpdateTable, make_table
-from ..treegrpo.iteration import make_optimizer
-from ..treegrpo.objective import WEIGHTINGS
-from ..treegrpo.update import UpdateStatistics, update
+from ..treegrpo.method.objective import WEIGHTINGS
+from ..treegrpo.method.update import UpdateStatistics, update
+from ..treegrpo.training.config import UpdateTable, make_table
+from ..treegrpo.training.iteration import make_optimizer
 from .opened import opened
 from .say import say
 from .sockets import CATEGORY, PolicySocket, PolicyValue, TreeSocket, TreeValue

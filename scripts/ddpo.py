@@ -13,10 +13,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from treegrpo.config import Config, make_table
+from treegrpo.cli.headless import train_from_config
 from treegrpo.errors import RunError, UsageError
-from treegrpo.headless import train_from_config
 from treegrpo.rewards.function_reward import register
+from treegrpo.training.config import Config, make_table
 
 PROMPTS = ["a cat", "a horse", "a rabbit", "a spider", "a zebra", "a deer", "a fish", "a bear"]
 

@@ -18,9 +18,9 @@ import torch
 
 from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings, load
 from treegrpo.bundled import EMOJI_SD3
-from treegrpo.config import Config
-from treegrpo.config_file import parse_config
-from treegrpo.grow import BatchSizes
+from treegrpo.method.grow import BatchSizes
+from treegrpo.training.config import Config
+from treegrpo.training.config_file import parse_config
 
 SIZES = BatchSizes(rollout=64, training=8, decode=8)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from treegrpo.ranks import joined
+from treegrpo.method.ranks import joined
 
 SECONDS = 240
 """A test that hangs is ended after so long; a busy machine takes half a minute to import everything twice."""

@@ -6,10 +6,10 @@ from diffusers import StableDiffusion3Pipeline
 
 from tests.conftest import SIZES
 from treegrpo.bundled import EMOJI_CLIP, EMOJI_SD3, HELDOUT_PROMPTS, TRAIN_PROMPTS
-from treegrpo.config_file import read_prompts
-from treegrpo.demo import STYLES
+from treegrpo.method.sample import decode, sample
 from treegrpo.rewards.clipscore import ClipScore
-from treegrpo.sample import decode, sample
+from treegrpo.training.config_file import read_prompts
+from treegrpo.training.demo_config import STYLES
 
 NAMES = read_prompts(TRAIN_PROMPTS) + read_prompts(HELDOUT_PROMPTS)
 

@@ -4,16 +4,16 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 
 from tests.conftest import SIZES, open_policy, scramble
-from treegrpo import lora_file
-from treegrpo.advantage import with_advantages
 from treegrpo.backends.diffusers import LoraSettings, load
 from treegrpo.bundled import EMOJI_CLIP, EMOJI_SD3
 from treegrpo.errors import UsageError
-from treegrpo.grow import BatchSizes, grow
-from treegrpo.plan import preset
-from treegrpo.process import Kernel
-from treegrpo.sample import decode, sample
-from treegrpo.update import UpdateSettings, update
+from treegrpo.method.advantage import with_advantages
+from treegrpo.method.grow import BatchSizes, grow
+from treegrpo.method.plan import preset
+from treegrpo.method.process import Kernel
+from treegrpo.method.sample import decode, sample
+from treegrpo.method.update import UpdateSettings, update
+from treegrpo.run import lora_file
 
 PROMPTS = ["bear", "frog"]
 

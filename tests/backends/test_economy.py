@@ -8,14 +8,14 @@ import torch
 from tests.backends.pipelines import FAMILIES, tiny_pipeline
 from tests.backends.test_families import PROMPTS, SIZES, STEPS, open_tiny
 from tests.conftest import scramble
-from treegrpo.advantage import with_advantages
 from treegrpo.backends import diffusers, placement
 from treegrpo.backends.diffusers import Economy
 from treegrpo.backends.placement import Placement
-from treegrpo.grow import grow
-from treegrpo.plan import preset
-from treegrpo.process import Kernel
-from treegrpo.update import UpdateSettings, update
+from treegrpo.method.advantage import with_advantages
+from treegrpo.method.grow import grow
+from treegrpo.method.plan import preset
+from treegrpo.method.process import Kernel
+from treegrpo.method.update import UpdateSettings, update
 
 HALVES = [torch.bfloat16, torch.float16]
 

@@ -8,18 +8,18 @@ import torch
 
 from tests.backends.pipelines import FAMILIES, side, tiny_pipeline
 from tests.conftest import scramble, small_config
-from treegrpo import lora_file
-from treegrpo.advantage import with_advantages
 from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings
 from treegrpo.errors import UsageError
-from treegrpo.grow import BatchSizes, grow
-from treegrpo.plan import preset
-from treegrpo.process import Kernel, Path
+from treegrpo.method.advantage import with_advantages
+from treegrpo.method.grow import BatchSizes, grow
+from treegrpo.method.plan import preset
+from treegrpo.method.process import Kernel, Path
+from treegrpo.method.sample import decode, sample
+from treegrpo.method.update import UpdateSettings, update
 from treegrpo.rewards.colour import Brightness
-from treegrpo.run_folder import RunFolder
-from treegrpo.sample import decode, sample
-from treegrpo.trainer import train
-from treegrpo.update import UpdateSettings, update
+from treegrpo.run import lora_file
+from treegrpo.run.folder import RunFolder
+from treegrpo.training.trainer import train
 
 PROMPTS = ["bear", "a frog in the rain"]
 LENGTHS = {"qwen_image": 320}

@@ -12,9 +12,9 @@ import torch
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.comfyui.server import Server
-from treegrpo.live_tree import LIVE
-from treegrpo.plan import preset
-from treegrpo.tree_record import generation, generations, outline, save_tree
+from treegrpo.method.plan import preset
+from treegrpo.run.live_tree import LIVE
+from treegrpo.run.tree_record import generation, generations, outline, save_tree
 
 from .comfy_page import (
     SIZE,

@@ -11,8 +11,8 @@ from tests.backends.pipelines import FAMILIES, tiny_pipeline
 from tests.backends.test_families import PROMPTS, open_tiny
 from tests.comfyui.native import native, predict
 from tests.conftest import scramble
-from treegrpo import lora_file
-from treegrpo.process import Path
+from treegrpo.method.process import Path
+from treegrpo.run import lora_file
 
 GUIDANCE = 3.5
 """Only FLUX reads it, as an input of its network."""

@@ -12,14 +12,14 @@ import torch
 from nodes import ControlNetApplyAdvanced
 from tests.comfyui import checkpoints
 from tests.comfyui.families import FAMILIES, SIDE, open_model, open_policy, prompts
-from treegrpo import lora_file
-from treegrpo.advantage import with_advantages
 from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts, training
-from treegrpo.grow import BatchSizes, grow
-from treegrpo.plan import at_steps
-from treegrpo.process import Kernel
-from treegrpo.sample import sample
-from treegrpo.update import UpdateSettings, update
+from treegrpo.method.advantage import with_advantages
+from treegrpo.method.grow import BatchSizes, grow
+from treegrpo.method.plan import at_steps
+from treegrpo.method.process import Kernel
+from treegrpo.method.sample import sample
+from treegrpo.method.update import UpdateSettings, update
+from treegrpo.run import lora_file
 
 SIZES = BatchSizes(rollout=8, training=3, decode=4)
 

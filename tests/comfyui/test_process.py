@@ -9,7 +9,7 @@ import torch
 from comfy.k_diffusion.sampling import sample_euler_ancestral
 from comfy.model_sampling import EPS
 
-from treegrpo.process import Kernel, Path
+from treegrpo.method.process import Kernel, Path
 
 
 class Denoiser:

@@ -20,7 +20,7 @@ from tests.comfyui.test_policy import SIZES, grown, updated
 from treegrpo.backends.comfy.adapters import AdapterSettings
 from treegrpo.backends.comfy.policy import ComfyPolicy, training
 from treegrpo.errors import UsageError
-from treegrpo.update import UpdateSettings, update
+from treegrpo.method.update import UpdateSettings, update
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_the_model_is_untouched_after_training(family, folder):
 def test_the_model_is_untouched_after_a_failure(family, folder, monkeypatch):
     model, vae = open_model(family, folder)
     before = snapshot(model)
-    monkeypatch.setattr("treegrpo.update.clipped_surrogate", lambda *_: 1 / 0)
+    monkeypatch.setattr("treegrpo.method.update.clipped_surrogate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train_once(model, vae, family)
     assert_untouched(model, before)

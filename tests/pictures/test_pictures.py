@@ -5,17 +5,12 @@ import torch
 from PIL import Image
 
 from treegrpo.errors import UsageError
-from treegrpo.evaluation import Evaluation
 from treegrpo.pictures.contact_sheet import save_contact_sheet
 from treegrpo.pictures.image_file import read_image, save_image
 from treegrpo.pictures.reward_curve import save_reward_curve
 from treegrpo.pictures.tree_picture import row, save_tree_picture
 
 RED, BLUE = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
-
-
-def evaluation(colour):
-    return Evaluation(("bear", "frog"), colour.expand(2, 3, 16, 16, 3), torch.zeros(2, 3), 0.0)
 
 
 def share(picture, colour):
@@ -38,7 +33,8 @@ TREE = {
 
 def test_contact_sheet_has_before_on_the_left_and_after_on_the_right(tmp_path):
     file = tmp_path / "sheet.png"
-    save_contact_sheet(file, evaluation(RED), evaluation(BLUE))
+    drawn = {name: colour.expand(2, 3, 16, 16, 3) for name, colour in (("before", RED), ("after", BLUE))}
+    save_contact_sheet(file, ["bear", "frog"], drawn)
     with Image.open(file) as sheet:
         width, height = sheet.size
         sheet.crop((0, 0, width // 2, height)).save(tmp_path / "left.png")

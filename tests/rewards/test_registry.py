@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from treegrpo.config import RewardTable, make_table
 from treegrpo.errors import UsageError
 from treegrpo.rewards import registry
 from treegrpo.rewards.jpeg import JpegCompressibility
 from treegrpo.rewards.reward import score
+from treegrpo.training.config import RewardTable, make_table
 
 MODULE = """
 class Redness:

@@ -14,9 +14,8 @@ from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dic
 from torch import Tensor
 
 from ..errors import UsageError
-from ..live_bytes import peak_bytes, training_bytes
-from ..process import Path
-from ..temporarily import temporarily
+from ..memory.live_bytes import peak_bytes, training_bytes
+from ..method.process import Path
 from .adapter_precision import compute_like_input
 from .adapter_state import check_fits
 from .families.family import Conditioning
@@ -24,6 +23,7 @@ from .families.registry import FAMILIES
 from .pipeline_file import load_pipeline
 from .placement import Placement
 from .quantised import quantise
+from .temporarily import temporarily
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ..atomic import write_bytes
 from ..errors import UsageError
+from ..run.atomic import write_bytes
 
 
 def save_image(path: Path, pixels: Tensor) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..atomic import write_bytes
+from ..run.atomic import write_bytes
 
 DPI = 130
 

@@ -11,7 +11,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..tree_record import Record
+from ..run.tree_record import Record
 from .save import save_figure
 
 COLOURS = "coolwarm_r"

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..atomic import write_bytes, write_text
 from ..errors import RunError, UsageError, check_known
+from ..run.atomic import write_bytes, write_text
 
 Votes = list[int | None]
 """One per picture, None for no vote. stars: 1 to 5. thumbs: -1 or 1. rank: 1 for the best, each place once."""

@@ -24,6 +24,10 @@ class Reward(Protocol):
         ...
 
 
+Rewards = Sequence[tuple[Reward, float]]
+"""Rewards with their weights in the mix."""
+
+
 def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
     """The reward's scores, float32 [N] on the CPU. Raises RunError when they are not N finite numbers."""
     scores = torch.as_tensor(reward.score(images, prompts)).detach().float().cpu()

@@ -21,9 +21,9 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
 
 from ...errors import UsageError, check_known
-from ...process import Path
-from ...temporarily import temporarily
+from ...method.process import Path
 from ..adapter_state import check_fits
+from ..temporarily import temporarily
 from .adapters import Adapter, AdapterSettings
 from .conditioning import Conditioning, controls, groups, kept, stacked, without_gradients
 from .frozen import can_freeze

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ...process import Path
+from ...method.process import Path
 
 Conditioning = tuple[Tensor, ...]
 """What the network is told about each prompt: tensors whose first dimension is the prompt."""

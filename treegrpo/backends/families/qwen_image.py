@@ -8,7 +8,7 @@ import torch
 from diffusers import QwenImagePipeline
 from torch import Tensor
 
-from ...process import Path
+from ...method.process import Path
 from . import guidance as classifier_free
 from .family import Conditioning
 from .flow import PATCH, flow_sigmas

@@ -8,7 +8,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 from torch import Tensor
 
-from ...process import Path
+from ...method.process import Path
 from .family import Conditioning
 from .flow import flow_sigmas
 from .guidance import guide as guide

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
-from ...process import Path
+from ...method.process import Path
 from . import unet
 from .family import Conditioning
 from .guidance import guide as guide

@@ -1,0 +1,1 @@
+"""Builds the bundled models from scratch: `python -m emoji_model.build`."""

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from tests.backends.test_families import PROMPTS, SIZES, STEPS, open_tiny
+from tests.conftest import open_policy
+from treegrpo.bench.models import bench_config
+from treegrpo.bench.timing import Bench, row_of
+from treegrpo.training.assemble import build_rewards
+from treegrpo.training.config import Config, make_table
+
+
+def test_steps_without_noise_do_not_count_as_trained():
+    """On a VE path methods with every step stochastic go by ddim, which has no noise on the way to sigma 0."""
+    policy = open_tiny("sd15")
+    config = make_table(
+        Config,
+        model={"path": "tiny"},
+        plan={"steps": STEPS, "method": "flow_grpo", "roots": 2},
+        kernel={"name": "ddim"},
+        rewards=[{"name": "jpeg_compressibility"}],
+        train={"prompts": PROMPTS, "prompts_per_iteration": len(PROMPTS)},
+    )
+    bench = Bench(policy, build_rewards(config.rewards), PROMPTS, config, SIZES)
+    timed = bench.timed("flat", config)
+    bench.rounds([timed], 0)
+    row = row_of(timed, timed)
+    assert row["evaluations"] == 2 * STEPS * len(PROMPTS)
+    assert row["trained_nodes"] == 2 * (STEPS - 1) * len(PROMPTS)
+    assert row["leaves_per_second"] == pytest.approx(2 * len(PROMPTS) / row["seconds_per_iteration"])
+
+
+def test_a_first_gradient_that_is_not_finite_leaves_the_rows(tmp_path):
+    policy = open_policy()
+    config = bench_config("emoji", 1, None)
+    bench = Bench(policy, build_rewards(config.rewards), ["bear"], config, SIZES)
+    first, second = bench.timed("first", config), bench.timed("second", config)
+    bench.rounds([first, second], 0)
+    first.first_gradient = None
+    assert row_of(second, first)["gradient"] is None
+    assert row_of(first, second)["gradient"] is None
+
+
+def test_a_gradient_that_points_elsewhere_shows_in_its_row():
+    """Of the same length, but of the other sign: 2 |g| / |g|."""
+    policy = open_policy()
+    config = bench_config("emoji", 1, None)
+    bench = Bench(policy, build_rewards(config.rewards), ["bear"], config, SIZES)
+    before = policy.adapter_state()
+    first, second = bench.timed("first", config), bench.timed("second", config)
+    bench.rounds([first, second], 0)
+    assert all(torch.equal(before[name], weight) for name, weight in policy.adapter_state().items())
+    assert row_of(second, first)["gradient"] == 0
+    second.first_gradient = -second.first_gradient
+    assert row_of(second, first)["gradient"] == pytest.approx(2)

@@ -1,0 +1,22 @@
+import pytest
+
+from tests.conftest import disk_that_takes
+from treegrpo.errors import RunError
+from treegrpo.run.atomic import write_bytes, write_text
+
+
+def test_writes_and_replaces(tmp_path):
+    file = tmp_path / "new" / "file.txt"
+    write_text(file, "one")
+    write_text(file, "zwei ü")
+    assert file.read_text(encoding="utf-8") == "zwei ü"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path):
+    file = tmp_path / "state"
+    write_bytes(file, b"old")
+    with disk_that_takes(1000), pytest.raises(RunError, match=r"state.*free some space.*continue the run"):
+        write_bytes(file, b"x" * 5000)
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]

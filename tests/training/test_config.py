@@ -1,0 +1,66 @@
+import pytest
+
+from treegrpo.bundled import DEMO_CONFIG
+from treegrpo.errors import UsageError
+from treegrpo.training.config_file import parse_config, read_config, read_prompts
+
+GOOD = {"model": {"path": "m"}, "rewards": [{"name": "clipscore"}], "train": {"prompts": "p.txt"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"modle": {}}, ['"modle" is not a setting', 'did you mean "model"']),
+        ({"update": {"learning_rat": 1}}, ['"update.learning_rat"', 'did you mean "learning_rate"']),
+        ({"rewards": [{"name": "clipscore", "wieght": 1}]}, ['"rewards.0.wieght"', 'did you mean "weight"']),
+        ({"train": {}}, ['"train.prompts" is missing']),
+        ({"rewards": []}, ['"rewards"']),
+        ({"train": {"prompts": 5}}, ['"train.prompts" = 5 cannot be used']),
+        ({"lora": {"targets": 5}}, ['"lora.targets" = 5 cannot be used']),
+        ({"plan": {"steps": "ten"}}, ['"plan.steps"', "'ten'"]),
+        ({"update": {"learning_rate": -1}}, ['"update.learning_rate"', "greater than 0"]),
+        ({"model": {"path": "m", "dtype": "int8"}}, ['"model.dtype"', "float32"]),
+    ],
+)
+def test_mistakes_are_named_with_their_place(change, words):
+    with pytest.raises(UsageError) as caught:
+        parse_config({**GOOD, **change}, "run.toml")
+    for word in ["run.toml", *words]:
+        assert word in str(caught.value)
+
+
+def test_paths_are_taken_from_the_folder_of_the_file(tmp_path):
+    (tmp_path / "p.txt").write_text("bear\n")
+    file = tmp_path / "run.toml"
+    file.write_text('[model]\npath = "some/hub-id"\n[[rewards]]\nname = "clipscore"\n[train]\nprompts = "p.txt"\n')
+    config = read_config(file)
+    assert config.train.prompts == str(tmp_path / "p.txt")
+    assert config.model.path == "some/hub-id"
+
+
+def test_files_that_are_not_toml(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_config(tmp_path / "missing.toml")
+    (tmp_path / "bad.toml").write_text("= 3")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        read_config(tmp_path / "bad.toml")
+
+
+def test_the_demo_configuration_is_valid():
+    assert read_config(DEMO_CONFIG).plan.method == "treegrpo"
+
+
+def test_prompt_files(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("# animals\nbear\n\n  frog  \n")
+    assert read_prompts(file) == ["bear", "frog"]
+    file.write_text("# nothing\n\n")
+    with pytest.raises(UsageError, match="holds no prompt"):
+        read_prompts(file)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_prompts(tmp_path / "missing.txt")
+    with pytest.raises(UsageError, match="the list is empty"):
+        read_prompts([])
+    file.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_prompts(file)

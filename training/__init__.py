@@ -1,1 +1,0 @@
-"""Builds the bundled models from scratch: `python -m training.build`."""

@@ -1,0 +1,1 @@
+"""What is measured, for anybody to repeat: speed, learning, rewards, the estimator, talk between processes."""

@@ -1,0 +1,14 @@
+"""Nothing but the project's own words reaches the terminal."""
+
+from __future__ import annotations
+
+import os
+
+
+def quiet_libraries(progress: bool) -> None:
+    """Silence notices of the model libraries, and their progress bars; call it before anything imports them."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    if not progress:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")

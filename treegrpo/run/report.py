@@ -1,0 +1,72 @@
+"""What one iteration did, as a line of metrics.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isnan
+
+from torch import Tensor
+
+from ..method.advantage import correlation, zero_spread
+from .outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Report:
+    """The fields are the columns of metrics.jsonl.
+
+    window: the trained steps. reward: mean of each reward over all leaves. spread: mean over prompts of the standard
+    deviation of each reward within the tree; null for both where a reward left all prompts out. correlation: of every
+    pair of rewards within the trees, see advantage.correlation. zero_spread: prompts that taught nothing, since their
+    leaves got the same rewards or they were left out. Lists have one entry per optimiser step, see
+    update.UpdateStatistics. seconds: grow, decode, score, update, evaluate, save. heldout: mean held-out reward, on the
+    iterations that evaluate. watched: the held-out means of the rewards that are only watched, null where a reward left
+    all prompts out; empty on the other iterations.
+    """
+
+    iteration: int
+    window: list[int]
+    reward: dict[str, float | None]
+    spread: dict[str, float | None]
+    correlation: dict[str, float | None]
+    zero_spread: int
+    leaves: int
+    evaluations: int
+    loss: list[float]
+    kl: list[float]
+    ratio_error: list[float]
+    clip_fraction: list[float]
+    grad_norm: list[float | None]
+    skipped: list[str]
+    seconds: dict[str, float]
+    heldout: float | None
+    watched: dict[str, float | None]
+
+
+def report_of(
+    outcome: Outcome, heldout: float | None, watched: Mapping[str, float | None], seconds: Mapping[str, float]
+) -> Report:
+    """The report of an iteration; heldout, watched and seconds as in Report."""
+    tree, rewards = outcome.tree, outcome.rewards
+    scored = next(iter(rewards.values()))
+    return Report(
+        iteration=outcome.number,
+        window=list(tree.trained_steps),
+        reward={name: mean_of_known(scores) for name, scores in rewards.items()},
+        spread={name: mean_of_known(scores.std(1, correction=0)) for name, scores in rewards.items()},
+        correlation=correlation(rewards),
+        zero_spread=zero_spread(rewards),
+        leaves=scored.numel(),
+        evaluations=tree.plan.cost().evaluations * len(scored),
+        heldout=heldout,
+        watched=dict(watched),
+        seconds={name: round(value, 4) for name, value in seconds.items()},
+        **asdict(outcome.statistics),
+    )
+
+
+def mean_of_known(scores: Tensor) -> float | None:
+    """The mean over all prompts that were not left out, if there is one."""
+    mean = float(scores.nanmean())
+    return None if isnan(mean) else mean

@@ -1,0 +1,1 @@
+"""Training a LoRA: configuration, iterations, the loop over them, and judging what came of it."""
