@@ -11,6 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from treegrpo.cli.quiet import quiet_libraries
+
+quiet_libraries()  # before they are imported
+
 from torch import Tensor
 
 from treegrpo.cli.headless import train_from_config

@@ -1,7 +1,6 @@
 """The example as its reader would start it, on a tiny Stable Diffusion 1."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +19,8 @@ def test_the_example_trains_and_goes_on(tmp_path, method):
     def run(iterations: int) -> list[dict]:
         arguments = ["--model", tmp_path / "model", "--method", method, "--side", SIDE, "--out", tmp_path / "run"]
         command = [sys.executable, EXAMPLE, *arguments, "--iterations", iterations]
-        environment = {**os.environ, "TQDM_DISABLE": "1"}
-        subprocess.run([str(part) for part in command], check=True, env=environment, cwd=tmp_path)
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), "nobody else speaks"
         return [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
 
     assert [line["iteration"] for line in run(1)] == [0]
@@ -39,6 +38,7 @@ def test_what_cannot_be_is_said_in_one_sentence(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    [sentence] = [line for line in done.stderr.splitlines() if line.startswith("ddpo.py: ")]
+    [sentence] = done.stderr.splitlines()
+    assert sentence.startswith("ddpo.py: ")
     assert "is a StableVideoDiffusionPipeline, which is not supported" in sentence
     assert done.stdout == ""

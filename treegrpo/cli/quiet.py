@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
+
+CHATTY = ("torchao", "torch.utils._pytree")
+"""Loggers that speak while they are imported, of kernels for other devices and of torchao's own enumerations."""
 
 
-def quiet_libraries(progress: bool) -> None:
+def quiet_libraries(progress: bool = False) -> None:
     """Silence notices of the model libraries, and their progress bars; call it before anything imports them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     if not progress:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TQDM_DISABLE", "1")
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")

@@ -30,6 +30,7 @@ from ..run.state import Origin, RunState
 from ..run.tree_record import node_images, record, save_tree
 from ..run.watcher import NOBODY, Watcher
 from .config import Config, differences, make_table
+from .config_file import read_prompts
 from .evaluation import Evaluation, evaluate, heldout_latents
 from .iteration import Stopwatch, iterate, make_optimizer
 
@@ -46,9 +47,9 @@ def train(
     policy: Policy,
     rewards: Rewards,
     config: Config,
-    folder: RunFolder | None,
-    prompts: Sequence[str],
-    heldout_prompts: Sequence[str] = (),
+    folder: RunFolder | None = None,
+    prompts: Sequence[str] | None = None,
+    heldout_prompts: Sequence[str] | None = None,
     watched: Rewards = (),
     sizes: BatchSizes | None = None,
     watcher: Watcher = NOBODY,
@@ -58,12 +59,16 @@ def train(
 
     When memory runs out, an iteration starts again with half as many pictures at a time, and the run goes on so.
     Not asking for the next one stops the run. The same config on the same device gives the same weights, stopped and
-    resumed or not. watched: judge held-out pictures beside the rewards that train; nothing else looks at them. sizes:
-    what memory.batch_sizes found, if the caller has asked already. ranks: the processes that share this run, all of
-    which call this and stop it together; the first has the folder, judges and writes, the others have None. Raises
-    UsageError for settings that cannot work and RunError when something fails.
+    resumed or not. folder: None for a run that leaves nothing behind but the policy's adapter. prompts,
+    heldout_prompts: those of the config, unless given. watched: judge held-out pictures beside the rewards that train;
+    nothing else looks at them. sizes: what memory.batch_sizes found, if the caller has asked already. ranks: the
+    processes that share this run, all of which call this and stop it together; the first judges and has the folder,
+    the others have None. Raises UsageError for settings that cannot work and RunError when something fails.
     """
     with ranks.together():
+        prompts = read_prompts(config.train.prompts) if prompts is None else prompts
+        if heldout_prompts is None:
+            heldout_prompts = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
         _check(config, rewards, heldout_prompts, watched)
         optimizer = make_optimizer(policy, config.update.learning_rate)
         run = RunState.read(folder) if folder else RunState()
@@ -114,14 +119,15 @@ def train(
                 with run.result_loaded(policy):
                     evaluation = _evaluated(policy, heldout_prompts, rewards, watched, config, sizes, ranks)
             report: Report | None = None
-            if folder:
+            if ranks.first:
                 heldout: float | None = None
                 seen: dict[str, float | None] = {}
                 if evaluation:
                     heldout, seen = _judged(run, evaluation, watched)
-                    save_sheet(folder.path / "samples" / f"{run.iteration}.jpg", evaluation.images.flatten(0, 1))
+                    if folder:
+                        save_sheet(folder.path / "samples" / f"{run.iteration}.jpg", evaluation.images.flatten(0, 1))
                     watch.lap("evaluate")
-                if _due(run.iteration, config.train.trees_every) or _is_last(run.iteration, config):
+                if folder and (_due(run.iteration, config.train.trees_every) or _is_last(run.iteration, config)):
                     images = node_images(outcome.tree, policy, sizes, outcome.images)
                     save_tree(folder.path / "trees", str(run.iteration), record(outcome.tree, run.iteration), images)
                     watch.lap("save")
@@ -132,7 +138,7 @@ def train(
                 _save(folder, run, policy, config, report)
         report, run.judged = ranks.from_first((report, run.judged))
         watcher.end(outcome)
-        assert report
+        assert report is not None, "the first rank has made one"
         yield report
 
 
