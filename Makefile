@@ -1,4 +1,5 @@
-# make demo: align the bundled model in minutes.   make test: lint, types and all tests but the long ones.
+# make demo: align the bundled model in minutes.   make test: style, types and all tests but the long ones.
+# make test-processors: the tests that rounding may disturb, on every processor that this one can play.
 # make bench: the long tests, and the tables of speed and learning on the bundled model; two hours on two cores.
 # make comfyui: open ComfyUI with this repository as a custom node.
 PYTHON ?= python3
@@ -9,9 +10,10 @@ COMFYUI_BIN := $(COMFYUI_VENV)/bin
 REFERENCE_VENV := .venv-reference
 REFERENCE_BIN := $(REFERENCE_VENV)/bin
 MAKEFLAGS += --jobs=2
-PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Modules are compiled when they are first imported: most never are.
+PIP := -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: demo bench test test-library test-comfyui test-browser test-web comfyui bundled-model clean
+.PHONY: demo bench test test-processors tests-ready references comfyui bundled-model clean
 
 demo: $(VENV)/headless.stamp
 	$(BIN)/treegrpo demo
@@ -23,25 +25,16 @@ bench: $(VENV)/test.stamp $(COMFYUI_VENV)/test.stamp
 	$(BIN)/treegrpo bench train
 	$(BIN)/treegrpo bench learning --what methods
 
-# Two of them run beside each other, on one core each: the models of the tests are too small to use two.
-test: test-library test-comfyui test-browser test-web
+# All parts, two beside each other, and a line for each at the end; tests/parts.py runs single ones. The browser tests
+# find a Chromium or install one; what the pages looked like is in build/screenshots.
+test: tests-ready
+	$(BIN)/python tests/parts.py
 
-test-library: $(VENV)/test.stamp $(REFERENCE_VENV)/reference.stamp
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+# The tests whose numbers hang on a processor's kernels, with all the kernels that this one can be told to use.
+test-processors: tests-ready
+	$(BIN)/python tests/parts.py processors
 
-test-comfyui: $(COMFYUI_VENV)/test.stamp
-	OMP_NUM_THREADS=1 $(COMFYUI_BIN)/python -m pytest tests/comfyui
-
-# Finds a Chromium or installs one; without any, the tests are skipped, each by its name, and one fails. What the pages
-# looked like is in build/screenshots.
-test-browser: $(COMFYUI_VENV)/test.stamp
-	OMP_NUM_THREADS=1 $(COMFYUI_BIN)/python -m pytest -rs --no-fold-skipped tests/browser
-
-test-web: web/node_modules/install.stamp
-	npm --prefix web test
+tests-ready: $(VENV)/test.stamp $(COMFYUI_VENV)/test.stamp web/node_modules/install.stamp
 
 comfyui: $(COMFYUI_VENV)/comfyui.stamp
 	$(COMFYUI_BIN)/python -m comfyui.serve

@@ -22,6 +22,18 @@ from treegrpo.method.grow import BatchSizes
 from treegrpo.training.config import Config
 from treegrpo.training.config_file import parse_config
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What tests/parts.py asks for to play another processor."""
+    parser.addoption("--without-onednn", action="store_true", help="compute by torch's own kernels")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """See pytest_addoption."""
+    if config.getoption("--without-onednn"):
+        torch.backends.mkldnn.enabled = False
+
+
 SIZES = BatchSizes(rollout=64, training=8, decode=8)
 
 

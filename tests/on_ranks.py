@@ -1,4 +1,7 @@
-"""Work on several real processes that are joined as ranks of one job."""
+"""Work on several real processes that are joined as ranks of one job.
+
+The processes stay for the next job of a test session: importing everything takes them longer than most jobs do.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import pickle
 import socket
 import traceback
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -17,35 +22,45 @@ from treegrpo.method.ranks import joined
 
 SECONDS = 240
 """A test that hangs is ended after so long; a busy machine takes half a minute to import everything twice."""
+WORKERS: list[tuple[BaseProcess, Connection]] = []
+"""The processes that wait for work."""
 
 
 def on_ranks(work: Callable, *arguments: Any, size: int = 2, sharded: bool = False) -> list[Any]:
     """work(ranks, *arguments) on every rank, a process each; the results by rank. What fails there fails here.
 
-    sharded: the processes are started as accelerate starts them with FSDP.
+    sharded: the processes are told what accelerate tells them with FSDP.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    processes = [
-        context.Process(target=_work, args=(rank, size, port, sharded, _place(work), arguments, answers), daemon=True)
-        for rank in range(size)
-    ]
-    for process in processes:
-        process.start()
+    while len(WORKERS) < size:
+        WORKERS.append(_start())
+    job = pickle.dumps((size, port, sharded, _place(work), arguments))
+    for rank, (_, pipe) in enumerate(WORKERS[:size]):
+        pipe.send_bytes(pickle.dumps((rank, job)))
+    results = []
     try:
-        results = dict(pickle.loads(answers.get(timeout=SECONDS)) for _ in processes)
-        for process in processes:
-            process.join(SECONDS)
-    finally:
-        for process in processes:
+        for rank, (_, pipe) in enumerate(WORKERS[:size]):
+            assert pipe.poll(SECONDS), f"rank {rank} hangs"
+            result, failure = pickle.loads(pipe.recv_bytes())
+            assert failure is None, f"rank {rank}: {failure}"
+            results.append(result)
+    except BaseException:
+        for process, _ in WORKERS:
             process.kill()
-    for rank, (result, failure) in sorted(results.items()):
-        assert failure is None, f"rank {rank}: {failure}"
-        results[rank] = result
-    return [results[rank] for rank in range(size)]
+        WORKERS.clear()
+        raise
+    return results
+
+
+def _start() -> tuple[BaseProcess, Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_wait_for_work, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
 
 
 def _place(work: Callable) -> tuple[str, str]:
@@ -53,17 +68,19 @@ def _place(work: Callable) -> tuple[str, str]:
     return work.__module__[work.__module__.index("tests.") :], work.__name__
 
 
-def _work(
-    rank: int, size: int, port: int, sharded: bool, place: tuple[str, str], arguments: tuple, answers: Any
-) -> None:
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    os.environ["ACCELERATE_USE_FSDP"] = str(sharded).lower()
+def _wait_for_work(pipe: Connection) -> None:
+    """Do one job after another until one fails, which may leave this process half joined."""
     torch.set_num_threads(1)
-    module, name = place
-    try:
-        work = getattr(importlib.import_module(module), name)
-        with joined() as ranks:
-            result, failure = work(ranks, *arguments), None
-    except BaseException:
-        result, failure = None, traceback.format_exc()
-    answers.put(pickle.dumps((rank, (result, failure))))  # as bytes: tensors would be lent, and this process ends now
+    failure = None
+    while failure is None:
+        rank, job = pickle.loads(pipe.recv_bytes())
+        size, port, sharded, (module, name), arguments = pickle.loads(job)
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        os.environ["ACCELERATE_USE_FSDP"] = str(sharded).lower()
+        try:
+            work = getattr(importlib.import_module(module), name)
+            with joined() as ranks:
+                result = work(ranks, *arguments)
+        except BaseException:
+            result, failure = None, traceback.format_exc()
+        pipe.send_bytes(pickle.dumps((result, failure)))  # as bytes: tensors would be lent

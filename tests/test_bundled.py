@@ -43,21 +43,22 @@ def test_loads_as_a_stock_pipeline_in_float32_and_draws_with_its_defaults():
 
 
 def test_draws_what_the_prompt_says_in_the_style_that_it_says(policy_base):
-    texts = [f"{name}, {style} style" for name in NAMES for style in STYLES]
+    some = NAMES[::2]
+    texts = [f"{name}, {style} style" for name in some for style in STYLES]
     images = decode(policy_base, sample(policy_base, texts, 10, torch.Generator().manual_seed(0), SIZES), SIZES)
     scorer = ClipScore()
     seen = scorer.clip.embed_images(images)
-    names = (seen @ scorer.clip.embed_texts(NAMES).T).argmax(1).view(len(NAMES), len(STYLES))
+    names = (seen @ scorer.clip.embed_texts(NAMES).T).argmax(1).view(len(some), len(STYLES))
     styles = (seen @ scorer.clip.embed_texts([f"{style} style" for style in STYLES]).T).argmax(1).view_as(names)
-    right_names = (names == torch.arange(len(NAMES))[:, None]).float().mean()
+    right_names = (names == 2 * torch.arange(len(some))[:, None]).float().mean()
     right_styles = (styles == torch.arange(len(STYLES))).float().mean()
-    # The card's own figures are higher; 320 pictures leave a standard error of about 2 %.
+    # The card's own figures are higher; 160 pictures leave a standard error of about 3 %.
     assert right_names > 0.8
     assert right_styles > 0.8
 
 
 def test_prompts_without_a_style_come_in_mixed_styles(policy_base):
-    texts = [name for name in NAMES for _ in range(2)]
+    texts = NAMES
     images = decode(policy_base, sample(policy_base, texts, 10, torch.Generator().manual_seed(1), SIZES), SIZES)
     scorer = ClipScore()
     styles = (

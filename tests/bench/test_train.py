@@ -62,6 +62,7 @@ def test_memory_is_followed_and_predicted(tmp_path):
     assert 0 <= memory["spread"] < 0.2
 
 
+@pytest.mark.long
 def test_a_machine_without_a_compiler_says_so_and_measures_the_rest(tmp_path):
     arguments = ("bench", "train", "--what", "compile", "--prompts", "1", "--seconds", "0", "--out", str(tmp_path))
     missing = {**os.environ, "CXX": "/nonexistent/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}

@@ -1,4 +1,4 @@
-"""A browser on a real ComfyUI server. Every test has a page of its own in it; server and browser are shared.
+"""A browser on a real ComfyUI server. Every test has tabs of its own in it; server, browser and its cache are shared.
 
 A test picks ComfyUI's settings with `parametrize("settings", ...)`; looks.py has the usual choices. What the page
 looked like at the end is kept in build/screenshots.
@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Response,
+    WebError,
+    sync_playwright,
+)
 
 from comfyui.serve import REPOSITORY
 from tests.comfyui.server import Server
@@ -71,11 +79,19 @@ def name(request: pytest.FixtureRequest) -> str:
     return re.sub(r"\W+", "_", request.node.name).strip("_")
 
 
+@pytest.fixture(scope="session")
+def person(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+    """Whose tabs the tests open. Their cache of ComfyUI's page stays, which would take most of the time else."""
+    with browser.new_context(base_url=f"http://127.0.0.1:{server.port}", viewport=SIZE) as person:
+        person.add_init_script(NO_FIRST_WORKFLOW)
+        yield person
+
+
 @pytest.fixture
 def context(
-    browser: Browser, server: Server, settings: dict[str, Any], complaints: list[str], name: str
+    person: BrowserContext, server: Server, settings: dict[str, Any], complaints: list[str], name: str
 ) -> Iterator[BrowserContext]:
-    """What the tabs of one person share."""
+    """What the tabs of one test share; the next one finds nothing of it."""
     server.post("/settings", DEFAULTS | settings)
 
     def hear(text: str, source: str) -> None:
@@ -87,18 +103,34 @@ def context(
         if said.type == "error":
             hear(said.text, said.location["url"])
 
+    def fail(thrown: WebError) -> None:
+        hear(thrown.error.message, thrown.error.stack or "")
+
     def check(answer: Response) -> None:
         if answer.status >= 500:
             hear(f"{answer.status} from {answer.url}", "server")
 
-    with browser.new_context(base_url=f"http://127.0.0.1:{server.port}", viewport=SIZE) as context:
-        context.add_init_script(NO_FIRST_WORKFLOW)
-        context.on("console", read)
-        context.on("weberror", lambda thrown: hear(thrown.error.message, thrown.error.stack or ""))
-        context.on("response", check)
-        yield context
-        for number, page in enumerate(context.pages, 1):
-            page.screenshot(path=SCREENSHOTS / f"{name}{'' if number == 1 else f'_{number}'}.png")
+    person.on("console", read)
+    person.on("weberror", fail)
+    person.on("response", check)
+    yield person
+    for number, page in enumerate(person.pages, 1):
+        page.screenshot(path=SCREENSHOTS / f"{name}{'' if number == 1 else f'_{number}'}.png")
+    person.remove_listener("console", read)
+    person.remove_listener("weberror", fail)
+    person.remove_listener("response", check)
+    close_tabs(person, f"http://127.0.0.1:{server.port}")
+
+
+def close_tabs(person: BrowserContext, address: str) -> None:
+    """Close all tabs, and forget what they have stored beside the cache."""
+    *others, last = person.pages or [person.new_page()]
+    for page in others:
+        page.close()
+    last.goto("about:blank")  # or ComfyUI stores the draft of its workflow once more when it goes
+    origin = {"origin": address, "storageTypes": "local_storage,indexeddb"}
+    person.new_cdp_session(last).send("Storage.clearDataForOrigin", origin)
+    last.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import small_config
 from treegrpo.bundled import EMOJI_SD3
 from treegrpo.cli import main
+from treegrpo.errors import UsageError
 from treegrpo.pictures.image_file import read_image
 
 MODEL = ["--model", str(EMOJI_SD3), "--max-sequence-length", "2", "--steps", "4"]
@@ -226,13 +227,14 @@ def test_ctrl_c_finishes_the_iteration_saves_and_says_how_to_resume(tmp_path):
     assert f"Stopped after {len(rows)} iterations" in out
 
 
-def test_debug_shows_the_traceback(tmp_path):
-    command = [sys.executable, "-m", "treegrpo", "plan", "--branch", "1", "--start", "0"]
-    quiet = subprocess.run(command, capture_output=True, text=True, check=False)
-    loud = subprocess.run([*command, "--debug"], capture_output=True, text=True, check=False)
-    assert quiet.returncode == 2
-    assert "Traceback" not in quiet.stderr
-    assert "Traceback" in loud.stderr
+def test_debug_shows_the_traceback(treegrpo, monkeypatch):
+    arguments = ("plan", "--branch", 1, "--start", 0)
+    code, _, sentence = treegrpo(*arguments)
+    assert code == 2
+    monkeypatch.setattr(sys, "argv", ["treegrpo", *map(str, arguments), "--debug"])
+    with pytest.raises(UsageError) as shown:
+        main()
+    assert sentence == f"treegrpo: {shown.value}\n"
 
 
 def test_rewards_list_says_what_is_missing(treegrpo, tmp_path):

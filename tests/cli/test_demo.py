@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import SIZES
-from treegrpo.bundled import TRAIN_PROMPTS
+from treegrpo.bundled import HELDOUT_PROMPTS, TRAIN_PROMPTS
 from treegrpo.cli import demo
 from treegrpo.errors import UsageError
 from treegrpo.method.sample import decode, sample
@@ -15,52 +15,54 @@ from treegrpo.training.config_file import read_prompts
 from treegrpo.training.evaluation import Evaluation
 
 
-def shorten(monkeypatch, **update):
-    """Let the demo run two small iterations with few pictures to judge."""
-    whole = demo.demo_config
+@pytest.fixture
+def short(monkeypatch):
+    """Lets the demo run two small iterations with few prompts and pictures; settings of the update may change."""
+    whole, heldout = demo.demo_config, read_prompts(HELDOUT_PROMPTS)[:4]
 
-    def short(taste):
-        config = whole(taste)
-        return config.model_copy(
-            update={
-                "train": config.train.model_copy(update={"iterations": 2, "prompts_per_iteration": 2}),
-                "plan": config.plan.model_copy(update={"branch": 2, "depth": 2}),
-                "evaluation": config.evaluation.model_copy(update={"images_per_prompt": 2}),
-                "update": config.update.model_copy(update=update),
-            }
-        )
+    def shorten(**update):
+        def config_of(taste):
+            config = whole(taste)
+            prompts = read_prompts(config.train.prompts)[:4]
+            train = {"iterations": 2, "prompts_per_iteration": 2, "prompts": prompts}
+            return config.model_copy(
+                update={
+                    "train": config.train.model_copy(update=train),
+                    "plan": config.plan.model_copy(update={"branch": 2, "depth": 2}),
+                    "evaluation": config.evaluation.model_copy(update={"images_per_prompt": 2}),
+                    "update": config.update.model_copy(update=update),
+                }
+            )
 
-    monkeypatch.setattr(demo, "demo_config", short)
+        monkeypatch.setattr(demo, "demo_config", config_of)
+        monkeypatch.setattr(demo, "HELDOUT_PROMPTS", heldout)
+
+    return shorten
 
 
-def test_leaves_lora_pictures_and_figures(monkeypatch, tmp_path, capsys):
-    shorten(monkeypatch)
+def test_leaves_lora_pictures_and_figures_in_a_folder_of_its_own(short, tmp_path, capsys):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "state.safetensors").write_bytes(b"mine")
+    short()
     demo.run_demo("flat", tmp_path / "demo")
+    assert (tmp_path / "demo" / "state.safetensors").read_bytes() == b"mine"
+    folder = tmp_path / "demo-2"
     out = capsys.readouterr().out
     for words in ("flat style", "held-out prompts", "training prompts", "diversity"):
         assert words in out
     for name in ("before-after.png", "reward-curve.png", "tree.png"):
-        assert read_image(tmp_path / "demo" / name).std() > 0.05, f"{name} is blank"
-    assert (tmp_path / "demo" / "tree.svg").read_text().startswith("<?xml")
-    assert (tmp_path / "demo" / "lora.safetensors").exists()
-    result = json.loads((tmp_path / "demo" / "result.json").read_text())
+        assert read_image(folder / name).std() > 0.05, f"{name} is blank"
+    assert (folder / "tree.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert (folder / "lora.safetensors").exists()
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     assert result["taste"] == "flat"
     assert result["held-out"]["before"]["low"] <= result["held-out"]["before"]["mean"]
 
 
-def test_an_improvement_that_is_not_significant_is_a_failure(monkeypatch, tmp_path, capsys):
-    shorten(monkeypatch, learning_rate=1e-12)
+def test_an_improvement_that_is_not_significant_is_a_failure(short, tmp_path, capsys):
+    short(learning_rate=1e-12)
     assert not demo.run_demo("ink", tmp_path / "demo")
     assert "not significant" in capsys.readouterr().out
-
-
-def test_a_second_demo_takes_a_new_folder(monkeypatch, tmp_path):
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo" / "state.safetensors").write_bytes(b"mine")
-    shorten(monkeypatch)
-    demo.run_demo("ink", tmp_path / "demo")
-    assert (tmp_path / "demo" / "state.safetensors").read_bytes() == b"mine"
-    assert (tmp_path / "demo-2" / "result.json").exists()
 
 
 def test_unknown_tastes_are_refused(tmp_path):

@@ -1,4 +1,7 @@
-"""Runs that torchrun and accelerate launch have started on two processes: docs/scale.md, done for real."""
+"""Runs that torchrun and accelerate launch have started on two processes: docs/scale.md, done for real.
+
+Each takes half a minute, so `make test` has one of torchrun, of accelerate and of FSDP; `make bench` has all.
+"""
 
 import json
 import os
@@ -124,6 +127,7 @@ def test_accelerate_launch_runs_the_recipe(finished):
     assert all(row["leaves"] == 8 and row["ratio_error"] == [0.0] for row in rows)
 
 
+@pytest.mark.long
 def test_two_machines_run_the_recipe_with_one_process_each(finished, tmp_path):
     """Both are this machine, so all but the network between them is real."""
     config, undisturbed = finished
@@ -162,6 +166,7 @@ def test_a_killed_rank_ends_the_job_and_one_process_can_go_on(tmp_path, monkeypa
     assert iterations_in(tmp_path / "run") == list(range(done + 2))
 
 
+@pytest.mark.long
 def test_torchrun_restarts_a_killed_job_which_goes_on_bit_for_bit(finished, tmp_path):
     config, undisturbed = finished
     process = launch(torchrun("--max-restarts=1"), config, tmp_path / "run", "--resume")
@@ -179,6 +184,7 @@ def test_torchrun_restarts_a_killed_job_which_goes_on_bit_for_bit(finished, tmp_
         assert (tmp_path / "run" / file).read_bytes() == (undisturbed / file).read_bytes()
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_all_ranks_after_the_same_iteration(tmp_path):
     process = launch(torchrun(), write_config(tmp_path, 1000), tmp_path / "run")
     after_iterations(process, tmp_path / "run", 1)
@@ -214,6 +220,7 @@ def test_the_recipe_of_a_network_that_all_hold_together_gives_the_same_lora(fini
     assert {"3.jpg", "7.jpg"} == {sheet.name for sheet in (tmp_path / "run" / "samples").iterdir()}
 
 
+@pytest.mark.long
 def test_a_killed_rank_of_a_network_that_all_hold_together_ends_the_job(tmp_path, monkeypatch):
     process = launch(torchrun(), write_config(tmp_path, 1000), tmp_path / "run", ACCELERATE_USE_FSDP="true")
     after_iterations(process, tmp_path / "run", 2)

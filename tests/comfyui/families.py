@@ -15,6 +15,8 @@ from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts
 WIDTHS = {"sd3": 64, "flux": 64, "sd15": 768, "sd15_v": 768}
 FAMILIES = tuple(WIDTHS)
 SIDE = 64
+SIDES = dict.fromkeys(FAMILIES, SIDE) | {"sd15": 32, "sd15_v": 32}
+"""Of pictures; U-Nets have 320 channels or ComfyUI does not know them, and are slow."""
 
 
 def open_model(family: str, folder: Path, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
@@ -34,7 +36,9 @@ def open_policy(model: Any, vae: Any, family: str, **settings: Any) -> ComfyPoli
     """A policy with an adapter of rank 2 that is not zero, so that it changes what the model predicts."""
     adapter = AdapterSettings(rank=2, alpha=4.0, **settings.pop("adapter", {}))
     given = settings.pop("prompts", None) or prompts(family)
-    policy = ComfyPolicy(model, vae, given, adapter, height=SIDE, width=SIDE, scheduler="simple", **settings)
+    policy = ComfyPolicy(
+        model, vae, given, adapter, height=SIDES[family], width=SIDES[family], scheduler="simple", **settings
+    )
     generator = torch.Generator().manual_seed(1)
     for weight in policy.parameters():
         weight.data = 0.1 * torch.randn(weight.shape, generator=generator)

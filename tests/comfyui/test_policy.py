@@ -11,7 +11,7 @@ import torch
 
 from nodes import ControlNetApplyAdvanced
 from tests.comfyui import checkpoints
-from tests.comfyui.families import FAMILIES, SIDE, open_model, open_policy, prompts
+from tests.comfyui.families import FAMILIES, SIDE, SIDES, open_model, open_policy, prompts
 from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts, training
 from treegrpo.method.advantage import with_advantages
 from treegrpo.method.grow import BatchSizes, grow
@@ -190,7 +190,8 @@ def stock_samples(model, policy: ComfyPolicy, steps: int, guidance: float) -> to
 def test_the_ode_is_what_ksampler_draws(family, folder):
     guidance = 3.0
     model, vae = open_model(family, folder)
-    policy = ComfyPolicy(model, vae, prompts(family), height=SIDE, width=SIDE, scheduler="simple", guidance=guidance)
+    side = SIDES[family]
+    policy = ComfyPolicy(model, vae, prompts(family), height=side, width=side, scheduler="simple", guidance=guidance)
     ours = sample(policy, list(policy.positive), 5, torch.Generator().manual_seed(5), SIZES)
     ours = model.model.process_latent_out(ours)
     policy.close()

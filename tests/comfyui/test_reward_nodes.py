@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from tests.comfyui.graphs import node, one_iteration
+from tests.comfyui.graphs import foundation, node, one_iteration
 from tests.comfyui.server import PromptRefused, Server
 from tests.rewards.answering import answering
 from treegrpo.bundled import EMOJI_CLIP
@@ -156,7 +156,11 @@ def clip_vision(server: Server) -> str:
     with torch.device("meta"):
         names = CLIPVisionModelWithProjection(config).state_dict()
     generator = torch.Generator().manual_seed(0)
-    state = {key: torch.empty(value.shape).normal_(0, 0.02, generator=generator).half() for key, value in names.items()}
+    noise = torch.randn(2**20, generator=generator).mul(0.02).half()
+    state = {
+        key: noise.repeat(-(-value.numel() // len(noise)))[: value.numel()].view(value.shape)
+        for key, value in names.items()
+    }
     folder = server.base / "models" / "clip_vision"
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / "vit_l.safetensors")
@@ -167,7 +171,12 @@ def test_a_moodboard_of_stock_nodes(server, clip_vision):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     (server.base / "input").mkdir(exist_ok=True)
     Image.fromarray(pixels).save(server.base / "input" / "board.png")
+    few = foundation()  # an encoder of that size takes seconds for a picture
+    few["plan"]["inputs"]["method.depth"] = 1
+    few["prompts"]["inputs"]["text"] = "bear"
     others = {
+        "plan": few["plan"],
+        "prompts": few["prompts"],
         "encoder": node("CLIPVisionLoader", clip_name=clip_vision),
         "board": node("LoadImage", image="board.png"),
     }

@@ -40,20 +40,22 @@ def run(folder, sizes, limit=None, after=0, ranks=ALONE):
     return policy.adapter_state(), reports
 
 
+@pytest.fixture(scope="module")
+def in_small_batches(tmp_path_factory):
+    """The adapter of a run whose batches are small from the start."""
+    return run(tmp_path_factory.mktemp("small"), BatchSizes(2, 2, 2))[0]
+
+
 # The calls of one iteration with batches of 8: four levels to grow, then two trained levels for each of two passes.
 @pytest.mark.parametrize("after", [0, 3, 5, 7])
-def test_a_run_that_was_halved_equals_one_that_started_so(tmp_path, caplog, after):
-    large, small = BatchSizes(64, 8, 8), BatchSizes(2, 2, 2)
-    (tmp_path / "halved").mkdir()
-    (tmp_path / "small").mkdir()
+def test_a_run_that_was_halved_equals_one_that_started_so(tmp_path, caplog, in_small_batches, after):
     with caplog.at_level(logging.WARNING, "treegrpo"):
-        state, reports = run(tmp_path / "halved", large, limit=3, after=after)
-    expected, _ = run(tmp_path / "small", small)
+        state, reports = run(tmp_path, BatchSizes(64, 8, 8), limit=3, after=after)
     assert [report.iteration for report in reports] == [0, 1, 2]
     assert [report.ratio_error[0] for report in reports] == [0.0] * 3
     sentences = [record.getMessage() for record in caplog.records]
     assert sentences == [f"out of memory: starting again with {n} pictures at a time." for n in (4, 2)]
-    for name, weight in expected.items():
+    for name, weight in in_small_batches.items():
         assert torch.equal(state[name], weight), name
 
 

@@ -1,6 +1,7 @@
-"""The example as its reader would start it, on a tiny Stable Diffusion 1."""
+"""The example on a tiny Stable Diffusion 1, once as its reader would start it."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -8,37 +9,68 @@ from pathlib import Path
 import pytest
 
 from tests.backends.pipelines import SIDE, tiny_pipeline
+from treegrpo.rewards import registry
 
 EXAMPLE = Path(__file__).parents[2] / "scripts" / "ddpo.py"
 
 
-@pytest.mark.parametrize("method", ["ddpo", "treegrpo"])
-def test_the_example_trains_and_goes_on(tmp_path, method):
-    tiny_pipeline("sd15").save_pretrained(tmp_path / "model")
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The folder of a tiny Stable Diffusion 1."""
+    folder = tmp_path_factory.mktemp("sd15")
+    tiny_pipeline("sd15").save_pretrained(folder)
+    return folder
 
-    def run(iterations: int) -> list[dict]:
-        arguments = ["--model", tmp_path / "model", "--method", method, "--side", SIDE, "--out", tmp_path / "run"]
-        command = [sys.executable, EXAMPLE, *arguments, "--iterations", iterations]
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, ""), "nobody else speaks"
-        return [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
 
-    assert [line["iteration"] for line in run(1)] == [0]
-    lines = run(2)
-    assert [line["iteration"] for line in lines] == [0, 1]
+def arguments(model, out, method, iterations):
+    given = ["--model", model, "--method", method, "--side", SIDE, "--out", out, "--iterations", iterations]
+    return [str(EXAMPLE), *map(str, given)]
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Run the example in this process."""
+
+    def run(*given):
+        monkeypatch.setattr(registry, "REGISTERED", {})
+        monkeypatch.setattr(sys, "argv", list(given))
+        runpy.run_path(str(EXAMPLE), run_name="__main__")
+
+    return run
+
+
+def lines_of(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def check(lines, iterations):
+    assert [line["iteration"] for line in lines] == list(range(iterations))
     assert all(line["leaves"] == 32 and line["ratio_error"] == [0.0] for line in lines)
     assert all(-1 <= line["reward"]["blueness"] <= 1 for line in lines)
+
+
+def test_the_example_trains_and_goes_on(model, tmp_path, example):
+    command = [sys.executable, *arguments(model, tmp_path / "run", "ddpo", 1)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, ""), "nobody else speaks"
+    check(lines_of(tmp_path / "run"), 1)
+    example(*arguments(model, tmp_path / "run", "ddpo", 2))
+    check(lines_of(tmp_path / "run"), 2)
     assert (tmp_path / "run" / "lora.safetensors").exists()
 
 
-def test_what_cannot_be_is_said_in_one_sentence(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "StableVideoDiffusionPipeline"}')
-    command = [sys.executable, str(EXAMPLE), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    [sentence] = done.stderr.splitlines()
+def test_a_tree_is_another_method_of_the_same_program(model, tmp_path, example):
+    example(*arguments(model, tmp_path / "run", "treegrpo", 1))
+    check(lines_of(tmp_path / "run"), 1)
+
+
+def test_what_cannot_be_is_said_in_one_sentence(tmp_path, example, capsys):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableVideoDiffusionPipeline"}')
+    with pytest.raises(SystemExit) as left:
+        example(*arguments(tmp_path, tmp_path / "run", "ddpo", 1))
+    assert left.value.code == 2
+    out, err = capsys.readouterr()
+    [sentence] = err.splitlines()
     assert sentence.startswith("ddpo.py: ")
     assert "is a StableVideoDiffusionPipeline, which is not supported" in sentence
-    assert done.stdout == ""
+    assert out == ""

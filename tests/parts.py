@@ -1,0 +1,150 @@
+"""The parts of `make test`: two beside each other, all even if one fails, and a line for each at the end.
+
+`python tests/parts.py [PART ...]` runs the named ones; "processors" stands for all that play another processor. What a
+part says is in build/test/PART.log; of one that fails it is printed, too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[1]
+LOGS = ROOT / "build" / "test"
+AT_ONCE = 2
+"""Parts beside each other, with a core each: the models of the tests are too small to use two."""
+
+PYTEST = (".venv/bin/pytest",)
+COMFYUI = (".venv-comfyui/bin/python", "-m", "pytest")
+RUNS = ("tests/cli", "tests/scripts", "tests/training")
+"""Tests that start most of the processes."""
+KERNELS = ("-m", "kernels and not long")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Commands one after another, in the repository's folder, with environment variables of their own."""
+
+    commands: tuple[tuple[str, ...], ...]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def played(*options: str, **variables: str) -> Part:
+    """The tests whose numbers hang on a processor's kernels, with those that torch, oneDNN and MKL are told to use.
+
+    They take the best that the processor has up to what they are told, but for ATen, which believes what it is told.
+    """
+    return Part(((*PYTEST, *KERNELS, *options), (*COMFYUI, *KERNELS, *options, "tests/comfyui")), variables)
+
+
+PARTS = {
+    "runs": Part(((*PYTEST, *RUNS),)),
+    "browser": Part(((*COMFYUI, "-rs", "--no-fold-skipped", "tests/browser"),)),
+    "library": Part(((*PYTEST, *(f"--ignore={folder}" for folder in RUNS)),)),
+    "comfyui": Part(((*COMFYUI, "tests/comfyui"),)),
+    "front end": Part((("npm", "--prefix", "web", "test", "--", "--reporter=default", "--reporter=junit"),)),
+    "style and types": Part(
+        ((".venv/bin/ruff", "check"), (".venv/bin/ruff", "format", "--check"), (".venv/bin/mypy",))
+    ),
+    "lowest": played(ATEN_CPU_CAPABILITY="default", ONEDNN_MAX_CPU_ISA="SSE41", MKL_ENABLE_INSTRUCTIONS="SSE4_2"),
+    "without oneDNN": played("--without-onednn"),
+}
+PROCESSORS = {
+    "lowest": PARTS["lowest"],
+    "without oneDNN": PARTS["without oneDNN"],
+    "AVX2": played(ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", MKL_ENABLE_INSTRUCTIONS="AVX2"),
+    "AVX-512": played(ONEDNN_MAX_CPU_ISA="AVX512_CORE", MKL_ENABLE_INSTRUCTIONS="AVX512"),
+    "AVX-512 with bfloat16": played(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16"),
+    "all there is": played(),
+    "reproducible MKL": played(MKL_CBWR="COMPATIBLE"),
+    "two threads": played(OMP_NUM_THREADS="2"),
+}
+
+
+@dataclass
+class Result:
+    """What became of a part; without tests of its own, it is itself one."""
+
+    name: str
+    failed: int = 0
+    passed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+def run(name: str, part: Part) -> Result:
+    """Run a part, keep what it says, and count."""
+    began, result = time.monotonic(), Result(name)
+    print(f"{name} ...", flush=True)
+    log = LOGS / f"{name.replace(' ', '-')}.log"
+    with open(log, "wb") as file:
+        for number, command in enumerate(part.commands):
+            counts = log.with_name(f"{log.stem}-{number}.xml")
+            counts.unlink(missing_ok=True)
+            option = {"npm": "--outputFile.junit"}.get(
+                command[0], "--junitxml" if "pytest" in " ".join(command) else ""
+            )
+            done = subprocess.run(
+                [*command, *([f"{option}={counts}"] if option else [])],
+                cwd=ROOT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **part.variables},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+            count(result, done.returncode, counts)
+    result.seconds = time.monotonic() - began
+    said = log.read_text(encoding="utf-8", errors="replace") if result.failed else ""
+    print(f"{said}\n{line(result)}", flush=True)
+    return result
+
+
+def count(result: Result, code: int, counts: Path) -> None:
+    """Add the tests of a command, read from its JUnit file; one that fails without such a file is one failure."""
+    if not counts.exists():
+        result.failed += code != 0
+        result.passed += code == 0
+        return
+    for suite in ElementTree.parse(counts).iter("testsuite"):
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped = int(suite.get("skipped", 0))
+        result.failed += failed
+        result.skipped += skipped
+        result.passed += int(suite.get("tests", 0)) - failed - skipped
+    if code and not result.failed:
+        result.failed = 1
+
+
+def line(result: Result) -> str:
+    """A row of the table at the end."""
+    return (
+        f"{result.name:<24}{result.passed:>6} passed{result.failed:>6} failed{result.skipped:>6} skipped"
+        f"{result.seconds:>8.0f} s"
+    )
+
+
+def main(names: list[str]) -> int:
+    """Run the parts that are named, or those of `make test`; 1 if anything failed."""
+    known = PROCESSORS | PARTS
+    if unknown := set(names) - set(known) - {"processors"}:
+        print(f"unknown parts: {', '.join(unknown)}; choose from {', '.join(known)}, processors.", file=sys.stderr)
+        return 2
+    chosen = [name for each in names or PARTS for name in (PROCESSORS if each == "processors" else [each])]
+    LOGS.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(pool.map(lambda name: run(name, known[name]), chosen))
+    print(*map(line, results), sep="\n")
+    passed, failed, skipped = (sum(getattr(r, what) for r in results) for what in ("passed", "failed", "skipped"))
+    print(f"\nall parts, {time.monotonic() - began:.0f} s:\n{passed} passed, {failed} failed, {skipped} skipped")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
