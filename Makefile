@@ -36,6 +36,10 @@ test-processors: tests-ready
 
 tests-ready: $(VENV)/test.stamp $(COMFYUI_VENV)/test.stamp web/node_modules/install.stamp
 
+# Records once more what the packages say that rewards are compared with; they need old releases of others.
+references: $(REFERENCE_VENV)/reference.stamp
+	PYTHONPATH=. $(REFERENCE_BIN)/python -m tests.rewards.reference
+
 comfyui: $(COMFYUI_VENV)/comfyui.stamp
 	$(COMFYUI_BIN)/python -m comfyui.serve
 
@@ -48,10 +52,10 @@ $(VENV)/headless.stamp: pyproject.toml constraints.txt
 	$(BIN)/python $(PIP) --editable '.[headless]'
 	touch $@
 
-# brisque is there for the model that it carries: what it needs to run would be built from source.
+# brisque is there for the model that it carries, open_clip for its vocabulary; what they need to run stays away.
 $(VENV)/test.stamp: $(VENV)/headless.stamp
 	$(BIN)/python $(PIP) --editable '.[headless,test,dev]'
-	$(BIN)/python $(PIP) --no-deps brisque==0.2.0
+	$(BIN)/python $(PIP) --no-deps brisque==0.2.0 open_clip_torch==3.3.0
 	touch $@
 
 $(VENV)/emoji-model.stamp: $(VENV)/headless.stamp
@@ -70,7 +74,6 @@ $(COMFYUI_VENV)/test.stamp: $(COMFYUI_VENV)/comfyui.stamp $(VENV)/test.stamp
 	$(COMFYUI_BIN)/python $(PIP) --editable '.[headless,test,browser]'
 	touch $@
 
-# The packages that rewards are compared with: they need old releases of others.
 $(REFERENCE_VENV)/reference.stamp: constraints.txt $(addprefix tests/rewards/reference,.txt _bare.txt)
 	test -x $(REFERENCE_BIN)/python || $(PYTHON) -m venv $(REFERENCE_VENV)
 	$(REFERENCE_BIN)/python $(PIP) --requirement tests/rewards/reference.txt

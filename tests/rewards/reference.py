@@ -1,50 +1,61 @@
-"""What the reference packages say of pictures, with small random weights. Run in an environment of its own (Makefile).
+"""What the reference packages say of pictures, with small made-up weights: `make references` records it.
 
-`python reference.py FOLDER` reads the pictures of FOLDER/pictures.json, writes each reward's weights and vocabulary
-below FOLDER as they would come from the hub, and the scores to FOLDER/scores.json.
+`python -m tests.rewards.reference`, in the environment of Makefile's, writes references.json beside this file: the
+scores, the shapes of the weights behind them, and the releases of the packages. Weights, pictures and vocabularies are
+made_up.py's, which test_references.py makes once more for this project's rewards.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import sys
+import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from PIL import Image
 
-SIZE = 56
-"""Pixels of the small models. Not that of any picture: a picture of the right size would not be resized."""
+from tests.rewards import made_up
+from tests.rewards.made_up import PICTURES, PROMPTS, SIZE
 
+RECORD = Path(__file__).with_name("references.json")
+PACKAGES = ("hpsv2", "image-reward", "transformers", "timm", "torch", "torchvision")
 LAST = {"input_data_format": "channels_last"}
 """What transformers would guess wrongly for a picture of one pixel."""
 
 
-def main(folder: Path) -> None:
-    """Write everything below `folder`."""
-    asked = json.loads((folder / "pictures.json").read_text())
-    pictures = [Image.open(folder / name) for name in asked["pictures"]]
-    scores = {}
-    for reward in (hpsv2, official_hpsv2, imagereward, pickscore, aesthetic):
-        torch.manual_seed(0)
+def main() -> None:
+    """Write references.json."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs = made_up.draw(folder)
+        pictures = [Image.open(folder / f"{picture}.png") for picture in PICTURES]
+        # hpsv2 fails on pictures with alpha, and what lies behind them is a choice: they are made RGB as ours are.
+        pictures = [picture.convert("RGB") if picture.mode == "RGBA" else picture for picture in pictures]
+        made_up.write_clip_words(folder / "clip-vit-large-patch14")
+        made_up.write_bert_words(folder / "bert-base-uncased")
+        rewards: dict[str, Any] = {}
         with torch.inference_mode():
-            scores[reward.__name__] = reward(folder, pictures, asked["prompts"])
-    (folder / "scores.json").write_text(json.dumps(scores))
+            for reward in (hpsv2, imagereward, pickscore, aesthetic):
+                scores, shapes = reward(folder, pictures)
+                rewards[reward.__name__] = {"scores": scores, "weights": shapes}
+            check_the_official_way(folder, pictures, rewards["hpsv2"]["scores"])
+    record = {"packages": {name: version(name) for name in PACKAGES}, "inputs": inputs, "rewards": rewards}
+    on_a_line = re.sub(
+        r"\[[^][{}]*\]",
+        lambda found: re.sub(r"\s+", " ", found.group()).replace("[ ", "[").replace(" ]", "]"),
+        json.dumps(record, indent=1),
+    )
+    RECORD.write_text(on_a_line + "\n", encoding="utf-8")
 
 
-def spread_out(network: torch.nn.Module) -> None:
-    """Random weights that make a difference: fresh ones are so small that every picture gets the same score."""
-    for parameter in network.parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(std=1.5 / parameter.shape[-1] ** 0.5)
-        else:
-            parameter.add_(0.1 * torch.randn_like(parameter))
-
-
-def hpsv2(folder: Path, pictures: list[Image.Image], prompts: list[str]) -> list[float]:
+def hpsv2(folder: Path, pictures: list[Image.Image]) -> tuple[list[float], Any]:
     """As hpsv2.score: its own model factory, preprocessing and tokenizer, one picture at a time."""
     package = Path(importlib.util.find_spec("hpsv2").origin).parent / "src" / "open_clip"
     vocabulary = package / "bpe_simple_vocab_16e6.txt.gz"
@@ -63,29 +74,27 @@ def hpsv2(folder: Path, pictures: list[Image.Image], prompts: list[str]) -> list
     add_model_config(folder / "small.json")
     model, _, prepare = create_model_and_transforms("small", light_augmentation=True, output_dict=True)
     model.eval()
-    spread_out(model)
-    weights = folder / "HPSv2"
-    weights.mkdir()
-    torch.save({"state_dict": model.state_dict()}, weights / "HPS_v2_compressed.pt")
+    shapes = made_up.fill(model)
+    (folder / "HPSv2").mkdir()
+    torch.save({"state_dict": model.state_dict()}, folder / "HPSv2" / "HPS_v2_compressed.pt")
 
     tokenizer = SimpleTokenizer()
     words = folder / "clip-vit-large-patch14"
-    words.mkdir()
     specials = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     encoder = {specials.get(token, token): number for token, number in tokenizer.encoder.items()}
-    (words / "vocab.json").write_text(json.dumps(encoder))
+    assert json.loads((words / "vocab.json").read_text(encoding="utf-8")) == encoder
     merges = "\n".join(" ".join(pair) for pair in tokenizer.bpe_ranks)
-    (words / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
+    assert (words / "merges.txt").read_text(encoding="utf-8") == f"#version: 0.2\n{merges}\n"
 
     scores = []
-    for picture, prompt in zip(pictures, prompts, strict=True):
+    for picture, prompt in zip(pictures, PROMPTS, strict=True):
         outputs = model(prepare(picture)[None], tokenize([prompt]))
         scores.append(float((outputs["image_features"] @ outputs["text_features"].T).diagonal()))
-    return scores
+    return scores, shapes
 
 
-def official_hpsv2(folder: Path, pictures: list[Image.Image], prompts: list[str]) -> list[float]:
-    """This project's way to the package, with the model and the file that the package would otherwise download."""
+def check_the_official_way(folder: Path, pictures: list[Image.Image], scores: list[float]) -> None:
+    """This project asks the package as it wants, with the model and the file that it would otherwise download."""
     import hpsv2.img_score
     import numpy as np
     from hpsv2.src.open_clip import create_model_and_transforms
@@ -95,14 +104,17 @@ def official_hpsv2(folder: Path, pictures: list[Image.Image], prompts: list[str]
     model, _, prepare = create_model_and_transforms("small", light_augmentation=True, output_dict=True)
     hpsv2.img_score.model_dict.update(model=model, preprocess_val=prepare)
     hpsv2.img_score.huggingface_hub.hf_hub_download = lambda repo, name: str(folder / repo.split("/")[1] / name)
-    images = [torch.from_numpy(np.asarray(picture.convert("RGB"))).float() / 255 for picture in pictures]
-    same = torch.stack([images[0], images[0].flip(0), images[0]])  # one call judges pictures of one size
-    [first, flipped, again] = OfficialHps("hpsv2").score(same, [prompts[0], prompts[0], prompts[1]])
-    alone = OfficialHps("hpsv2").score(images[0][None], [prompts[1]])
-    return [float(value) for value in (first, flipped, again, *alone)]
+    image = torch.from_numpy(np.asarray(pictures[0].convert("RGB"))).float() / 255
+    same = torch.stack([image, image.flip(0), image])  # one call judges pictures of one size
+    first, flipped, again = OfficialHps("hpsv2").score(same, [PROMPTS[0], PROMPTS[0], PROMPTS[1]]).tolist()
+    [alone] = OfficialHps("hpsv2").score(image[None], [PROMPTS[1]]).tolist()
+    assert abs(first - scores[0]) < 1e-6
+    assert abs(flipped - first) > 1e-3
+    assert abs(again - alone) < 1e-6, "every picture is judged by its own prompt"
+    assert abs(again - first) > 1e-3
 
 
-def imagereward(folder: Path, pictures: list[Image.Image], prompts: list[str]) -> list[float]:
+def imagereward(folder: Path, pictures: list[Image.Image]) -> tuple[list[float], Any]:
     """As ImageReward.score, with a smaller BLIP and a made-up vocabulary."""
     package = Path(importlib.util.find_spec("ImageReward").submodule_search_locations[0])
     for name, inside in (("ImageReward", ""), ("ImageReward.models", "models")):  # their __init__ import all of it
@@ -114,14 +126,8 @@ def imagereward(folder: Path, pictures: list[Image.Image], prompts: list[str]) -
     from ImageReward.models.BLIP.vit import VisionTransformer
     from transformers import BertTokenizer
 
-    words = folder / "bert-base-uncased"
-    words.mkdir()
-    letters = [chr(code_point) for code_point in range(33, 127)]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters), "fox"]
-    (words / "vocab.txt").write_text("\n".join(pieces))
-
     def small_tokenizer() -> BertTokenizer:
-        tokenizer = BertTokenizer(str(words / "vocab.txt"))
+        tokenizer = BertTokenizer(str(folder / "bert-base-uncased" / "vocab.txt"))
         tokenizer.add_special_tokens({"bos_token": "[DEC]"})
         tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
         return tokenizer
@@ -136,7 +142,7 @@ def imagereward(folder: Path, pictures: list[Image.Image], prompts: list[str]) -
     settings.write_text(
         json.dumps(
             {
-                "vocab_size": len(pieces) + 2,
+                "vocab_size": len(made_up.BERT_PIECES) + 2,
                 "hidden_size": 48,
                 "encoder_width": 32,
                 "intermediate_size": 96,
@@ -148,63 +154,50 @@ def imagereward(folder: Path, pictures: list[Image.Image], prompts: list[str]) -
         )
     )
     model = code.ImageReward(str(settings)).eval()
-    spread_out(model)
-    weights = folder / "ImageReward"
-    weights.mkdir()
-    torch.save(model.state_dict(), weights / "ImageReward.pt")
-    return [model.score(prompt, picture) for picture, prompt in zip(pictures, prompts, strict=True)]
+    shapes = made_up.fill(model)
+    return [model.score(prompt, picture) for picture, prompt in zip(pictures, PROMPTS, strict=True)], shapes
 
 
-def small_clip(folder: Path) -> tuple[torch.nn.Module, object]:
-    """A CLIP model and its processor, as transformers has them; the model is saved in `folder`."""
+def small_clip(folder: Path) -> tuple[torch.nn.Module, Any, dict[str, list[int]]]:
+    """A CLIP model and its processor, as transformers has them, and the shapes of its weights."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = CLIPConfig(
-        text_config={**tower, "projection_dim": 24},
-        vision_config={**tower, "projection_dim": 24, "image_size": SIZE, "patch_size": 14},
-        projection_dim=24,
-    )
-    model = CLIPModel(config).eval()
-    spread_out(model)
-    model.logit_scale.fill_(4.6)
-    model.save_pretrained(folder)
-    words = folder.parent / "clip-vit-large-patch14"
+    model = CLIPModel(CLIPConfig(**made_up.CLIP)).eval()
+    shapes = made_up.fill(model)
+    model.logit_scale.fill_(made_up.LOGIT_SCALE)
+    words = folder / "clip-vit-large-patch14"
     tokenizer = CLIPTokenizer(str(words / "vocab.json"), str(words / "merges.txt"))
     pixels = CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
-    return model, CLIPProcessor(pixels, tokenizer)
+    return model, CLIPProcessor(pixels, tokenizer), shapes
 
 
-def pickscore(folder: Path, pictures: list[Image.Image], prompts: list[str]) -> list[float]:
+def pickscore(folder: Path, pictures: list[Image.Image]) -> tuple[list[float], Any]:
     """As the model card of PickScore_v1 computes it."""
-    model, processor = small_clip(folder / "PickScore_v1")
+    model, processor, shapes = small_clip(folder)
     scores = []
-    for picture, prompt in zip(pictures, prompts, strict=True):
+    for picture, prompt in zip(pictures, PROMPTS, strict=True):
         seen = processor(images=[picture], return_tensors="pt", **LAST)
         read = processor(text=prompt, padding=True, truncation=True, max_length=77, return_tensors="pt")
         image, text = model.get_image_features(**seen), model.get_text_features(**read)
         image, text = image / image.norm(dim=-1, keepdim=True), text / text.norm(dim=-1, keepdim=True)
         scores.append(float((model.logit_scale.exp() * (text @ image.T))[0]))
-    return scores
+    return scores, shapes
 
 
-def aesthetic(folder: Path, pictures: list[Image.Image], prompts: list[str]) -> list[float]:
+def aesthetic(folder: Path, pictures: list[Image.Image]) -> tuple[list[float], Any]:
     """As trl's AestheticScorer: the layers of image-reward's copy of the predictor on a normalised embedding."""
     from ImageReward.ImageReward import MLP
 
-    model, processor = small_clip(folder / "clip-vit-large-patch14")
+    model, processor, shapes = small_clip(folder)
     head = MLP(48)  # image-reward's MLP was made smaller above, whatever the width
     head = type(head)(24)
-    spread_out(head.eval())
-    weights = folder / "ddpo-aesthetic-predictor"
-    weights.mkdir()
-    torch.save(head.state_dict(), weights / "aesthetic-model.pth")
+    shapes_of_head = made_up.fill(head.eval())
     scores = []
     for picture in pictures:
         image = model.get_image_features(**processor(images=[picture], return_tensors="pt", **LAST))
         scores.append(float(head(image / torch.linalg.vector_norm(image, dim=-1, keepdim=True))))
-    return scores
+    return scores, {"clip": shapes, "head": shapes_of_head}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
