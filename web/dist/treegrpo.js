@@ -8605,6 +8605,18 @@ function zoom2() {
   return zoom3;
 }
 
+// src/motion.ts
+function ease(part) {
+  return 1 - (1 - part) ** 3;
+}
+function between(from, to, part) {
+  const mix2 = (a, b) => a + (b - a) * part;
+  return { x: mix2(from.x, to.x), y: mix2(from.y, to.y), k: mix2(from.k, to.k) };
+}
+function calm() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
 // src/view.ts
 var WHOLE = { x: 0, y: 0, k: 1 };
 var WIDEST = 2.5;
@@ -8637,25 +8649,12 @@ function kept(view, width, height) {
   return { k: view.k, x: keep(view.x, width, stretch(view.k)), y: keep(view.y, height, view.k) };
 }
 
-// src/draw_tree.ts
+// src/scene.ts
 var AXIS2 = 40;
-var MERGE = 3;
 var SMALLEST_PICTURE = 9;
-var SMALLEST_TEXT = 8;
 var LARGEST_PICTURE = 84;
 var FILL = 0.88;
 var ZIGZAG = 34;
-var WIDEST_EDGE = 16;
-function drawTree(context, scene) {
-  const { width, height, layout: layout2, tree } = scene;
-  context.clearRect(0, 0, width, height);
-  drawWindow(context, scene);
-  drawStems(context, scene);
-  for (let generation = 1; generation < tree.generations.length; generation++) drawEdges(context, scene, generation);
-  drawNoise(context, scene, layout2);
-  for (let generation = 0; generation < tree.generations.length; generation++) drawNodes(context, scene, generation);
-  drawAxis(context, scene);
-}
 function pictureSize({ tree, layout: layout2, view }, generation) {
   const shape = tree.sheet ? tree.sheet.height / tree.sheet.width : 1;
   const { x, noise } = layout2;
@@ -8697,6 +8696,96 @@ function centre(scene, { generation, index }) {
 function mix(from, to, part) {
   return from + (to - from) * part;
 }
+
+// src/camera.ts
+var GLIDE = 280;
+function camera(canvas, changed, began) {
+  let view = WHOLE;
+  let glide = null;
+  let before = WHOLE;
+  let dragging = false;
+  const zooming = zoom2().filter((event) => {
+    takeUp();
+    return !event.button && !(event.ctrlKey && event.type !== "wheel");
+  }).clickDistance(4).on("start", () => {
+    dragging = true;
+    began();
+  }).on("zoom", ({ transform: transform2 }) => {
+    const scale = scaleOfPage(canvas);
+    const after2 = { k: transform2.k, x: transform2.x / scale, y: transform2.y / scale };
+    view = keptInside(moved(view, before, after2));
+    before = after2;
+    changed();
+  }).on("end", () => dragging = false);
+  function takeUp() {
+    glide = null;
+    before = view;
+    const scale = scaleOfPage(canvas);
+    Object.assign(canvas, { __zoom: identity3.translate(view.x * scale, view.y * scale).scale(view.k) });
+  }
+  function keptInside(to) {
+    return kept(to, canvas.clientWidth, canvas.clientHeight - AXIS2);
+  }
+  function glideTo(to) {
+    const start2 = performance.now();
+    glide = { from: view, to, start: calm() ? start2 - GLIDE : start2 };
+    changed();
+  }
+  function limited(to) {
+    const [least, most] = zooming.scaleExtent();
+    if (to.k <= least) return WHOLE;
+    return to.k > most ? glide?.to ?? view : keptInside(to);
+  }
+  select(canvas).call(zooming).on("dblclick.zoom", null);
+  canvas.addEventListener("dblclick", (event) => {
+    event.stopPropagation();
+    glideTo(WHOLE);
+  });
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    { passive: false }
+  );
+  return {
+    get view() {
+      return view;
+    },
+    get target() {
+      return glide?.to ?? view;
+    },
+    get dragging() {
+      return dragging;
+    },
+    advance(now2) {
+      if (!glide) return false;
+      const part = Math.min(1, (now2 - glide.start) / GLIDE);
+      view = between(glide.from, glide.to, ease(part));
+      if (part === 1) glide = null;
+      return glide !== null;
+    },
+    glideTo,
+    zoomBy(factor) {
+      const middle = [canvas.clientWidth / 2, (canvas.clientHeight - AXIS2) / 2];
+      glideTo(limited(zoomed(glide?.to ?? view, factor, ...middle)));
+    },
+    fit: () => glideTo(WHOLE),
+    reset: () => view = WHOLE,
+    limit: (most) => zooming.scaleExtent([1, most])
+  };
+}
+function scaleOfPage(canvas) {
+  return canvas.offsetWidth ? canvas.getBoundingClientRect().width / canvas.offsetWidth : 1;
+}
+
+// src/font.ts
+function font2(size, bold = false) {
+  return `${bold ? "600 " : ""}${size}px Inter, system-ui, sans-serif`;
+}
+
+// src/draw_axis.ts
 function drawWindow(context, { tree, layout: layout2, view, width, height, theme }) {
   if (!tree.window.length) return;
   const [from] = toScreen(view, layout2.levels[Math.min(...tree.window)], 0);
@@ -8713,6 +8802,43 @@ function drawWindow(context, { tree, layout: layout2, view, width, height, theme
   context.textBaseline = "top";
   context.fillText("stochastic steps", Math.max(from, 0) + 8, 8);
 }
+function drawAxis(context, { tree, layout: layout2, view, width, height, theme }) {
+  const top = height - AXIS2;
+  context.clearRect(0, top, width, AXIS2);
+  context.strokeStyle = theme.line;
+  context.fillStyle = theme.muted;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(0, top + 0.5);
+  context.lineTo(width, top + 0.5);
+  for (const level of layout2.levels) {
+    const x = Math.round(toScreen(view, level, 0)[0]) + 0.5;
+    context.moveTo(x, top);
+    context.lineTo(x, top + 4);
+  }
+  context.stroke();
+  context.textAlign = "center";
+  context.textBaseline = "top";
+  const label = (at, name, below) => {
+    const [x] = toScreen(view, at, 0);
+    context.fillStyle = theme.ink;
+    context.font = font2(11);
+    context.fillText(name, x, top + 9);
+    context.fillStyle = theme.muted;
+    context.font = font2(10);
+    context.fillText(below, x, top + 23);
+  };
+  label(layout2.noise, "noise", "");
+  layout2.x.forEach((x, i) => {
+    const step = layout2.steps[i];
+    const finished = step === tree.sigmas.length - 1;
+    label(x, finished ? "finished" : `step ${step}`, `σ ${tree.sigmas[step].toFixed(2)}`);
+  });
+}
+
+// src/draw_edges.ts
+var MERGE = 3;
+var WIDEST_EDGE = 16;
 function drawStems(context, scene) {
   const { tree, layout: layout2, view, theme, path } = scene;
   if (!tree.generations.length) return;
@@ -8790,47 +8916,8 @@ function curve(context, x0, y0, x1, y1) {
   context.bezierCurveTo(middle, y0, middle, y1, x1, y1);
   context.stroke();
 }
-function drawNodes(context, scene, generation) {
-  const { tree, layout: layout2, view, height, grown } = scene;
-  const { count, step } = tree.generations[generation];
-  const [width, high] = pictureSize(scene, generation);
-  const rows = rowHeight(layout2, view, generation);
-  const [at] = toScreen(view, layout2.x[generation], 0);
-  if (at < -100 || at > scene.width + 100) return;
-  context.globalAlpha = grown[generation] ?? 1;
-  if (high * scene.scale < SMALLEST_PICTURE) {
-    drawBlocks(context, scene, generation, tree.generations[generation], rows);
-  } else {
-    const first = Math.max(0, Math.floor((-view.y / view.k - layout2.top) / (rows / view.k) - 2));
-    for (let index = first; index < count; index++) {
-      const [x, y] = centre(scene, { generation, index });
-      if (y + high / 2 < 0) continue;
-      if (y - high / 2 > height) break;
-      drawPicture(context, scene, { generation, index }, x, y, width, high);
-      if (step === tree.sigmas.length - 1)
-        drawRewards(context, scene, { generation, index }, at + width / 2 + 7, y, rows);
-    }
-  }
-  context.globalAlpha = 1;
-  drawMarks(context, scene, generation, width, high);
-}
-function drawBlocks(context, scene, generation, nodes, rows) {
-  const { tree, prompt, layout: layout2, view, height, theme, strongest: strongest2, path } = scene;
-  const stride = Math.max(1, Math.floor(1 / rows));
-  const [x] = toScreen(view, layout2.x[generation], 0);
-  const side = Math.max(rows * stride, 1);
-  const wide = nodes.step === tree.sigmas.length - 1 ? 10 : Math.min(6, Math.max(2, rows));
-  if (path.length) context.globalAlpha *= 0.3;
-  for (let first = 0; first < nodes.count; first += stride) {
-    const [, y] = toScreen(view, 0, rowY(layout2, nodes.count, first));
-    if (y < -side || y > height + side) continue;
-    let credit = 0;
-    const after2 = Math.min(nodes.count, first + stride);
-    for (let i = first; i < after2; i++) credit += nodes.advantage[prompt * nodes.count + i] ?? 0;
-    context.fillStyle = theme.advantage(credit / (after2 - first) / strongest2);
-    context.fillRect(x - wide / 2, y - rows / 2, wide, Math.max(1, side * (rows > 3 ? 0.85 : 1)));
-  }
-}
+
+// src/draw_picture.ts
 function drawPicture(context, { tree, prompt, sheet, theme, path, marked }, place, x, y, width, height) {
   const left = x - width / 2;
   const top = y - height / 2;
@@ -8873,6 +8960,50 @@ function drawAbsence(context, theme, x, y, size) {
   context.lineTo(x - size, y + size);
   context.stroke();
 }
+
+// src/draw_nodes.ts
+var SMALLEST_TEXT = 8;
+function drawNodes(context, scene, generation) {
+  const { tree, layout: layout2, view, height, grown } = scene;
+  const { count, step } = tree.generations[generation];
+  const [width, high] = pictureSize(scene, generation);
+  const rows = rowHeight(layout2, view, generation);
+  const [at] = toScreen(view, layout2.x[generation], 0);
+  if (at < -100 || at > scene.width + 100) return;
+  context.globalAlpha = grown[generation] ?? 1;
+  if (high * scene.scale < SMALLEST_PICTURE) {
+    drawBlocks(context, scene, generation, tree.generations[generation], rows);
+  } else {
+    const first = Math.max(0, Math.floor((-view.y / view.k - layout2.top) / (rows / view.k) - 2));
+    for (let index = first; index < count; index++) {
+      const [x, y] = centre(scene, { generation, index });
+      if (y + high / 2 < 0) continue;
+      if (y - high / 2 > height) break;
+      drawPicture(context, scene, { generation, index }, x, y, width, high);
+      if (step === tree.sigmas.length - 1)
+        drawRewards(context, scene, { generation, index }, at + width / 2 + 7, y, rows);
+    }
+  }
+  context.globalAlpha = 1;
+  drawMarks(context, scene, generation, width, high);
+}
+function drawBlocks(context, scene, generation, nodes, rows) {
+  const { tree, prompt, layout: layout2, view, height, theme, strongest: strongest2, path } = scene;
+  const stride = Math.max(1, Math.floor(1 / rows));
+  const [x] = toScreen(view, layout2.x[generation], 0);
+  const side = Math.max(rows * stride, 1);
+  const wide = nodes.step === tree.sigmas.length - 1 ? 10 : Math.min(6, Math.max(2, rows));
+  if (path.length) context.globalAlpha *= 0.3;
+  for (let first = 0; first < nodes.count; first += stride) {
+    const [, y] = toScreen(view, 0, rowY(layout2, nodes.count, first));
+    if (y < -side || y > height + side) continue;
+    let credit = 0;
+    const after2 = Math.min(nodes.count, first + stride);
+    for (let i = first; i < after2; i++) credit += nodes.advantage[prompt * nodes.count + i] ?? 0;
+    context.fillStyle = theme.advantage(credit / (after2 - first) / strongest2);
+    context.fillRect(x - wide / 2, y - rows / 2, wide, Math.max(1, side * (rows > 3 ? 0.85 : 1)));
+  }
+}
 function drawRewards(context, scene, place, x, y, rows) {
   const { tree, prompt, theme, path, scale } = scene;
   const size = Math.min(11, 0.85 * rows);
@@ -8901,8 +9032,10 @@ function drawMarks(context, scene, generation, width, height) {
   for (const place of [hover, focus, ...marked])
     if (place && place.generation === generation) ring(place, place === hover ? theme.ink : theme.accent, 2);
 }
+
+// src/draw_noise.ts
 var speckle;
-function drawNoise(context, { view }, layout2) {
+function drawNoise(context, { view, layout: layout2 }) {
   const [x, y] = toScreen(view, layout2.noise, (layout2.top + layout2.bottom) / 2);
   speckle ??= makeSpeckle();
   const side = 26 * Math.sqrt(stretch(view.k));
@@ -8927,41 +9060,52 @@ function makeSpeckle() {
   }
   return canvas;
 }
-function drawAxis(context, { tree, layout: layout2, view, width, height, theme }) {
-  const top = height - AXIS2;
-  context.clearRect(0, top, width, AXIS2);
-  context.strokeStyle = theme.line;
-  context.fillStyle = theme.muted;
-  context.lineWidth = 1;
-  context.beginPath();
-  context.moveTo(0, top + 0.5);
-  context.lineTo(width, top + 0.5);
-  for (const level of layout2.levels) {
-    const x = Math.round(toScreen(view, level, 0)[0]) + 0.5;
-    context.moveTo(x, top);
-    context.lineTo(x, top + 4);
-  }
-  context.stroke();
-  context.textAlign = "center";
-  context.textBaseline = "top";
-  const label = (at, name, below) => {
-    const [x] = toScreen(view, at, 0);
-    context.fillStyle = theme.ink;
-    context.font = font2(11);
-    context.fillText(name, x, top + 9);
-    context.fillStyle = theme.muted;
-    context.font = font2(10);
-    context.fillText(below, x, top + 23);
-  };
-  label(layout2.noise, "noise", "");
-  layout2.x.forEach((x, i) => {
-    const step = layout2.steps[i];
-    const finished = step === tree.sigmas.length - 1;
-    label(x, finished ? "finished" : `step ${step}`, `σ ${tree.sigmas[step].toFixed(2)}`);
-  });
+
+// src/draw_tree.ts
+function drawTree(context, scene) {
+  const { width, height, tree } = scene;
+  context.clearRect(0, 0, width, height);
+  drawWindow(context, scene);
+  drawStems(context, scene);
+  for (let generation = 1; generation < tree.generations.length; generation++) drawEdges(context, scene, generation);
+  drawNoise(context, scene);
+  for (let generation = 0; generation < tree.generations.length; generation++) drawNodes(context, scene, generation);
+  drawAxis(context, scene);
 }
-function font2(size, bold = false) {
-  return `${bold ? "600 " : ""}${size}px Inter, system-ui, sans-serif`;
+
+// src/hits.ts
+function pointOf(event, canvas) {
+  const box = canvas.getBoundingClientRect();
+  const scale = scaleOfPage(canvas);
+  return [(event.clientX - box.left) / scale, (event.clientY - box.top) / scale];
+}
+function nodeAt(scene, x, y) {
+  const { tree, layout: layout2, view } = scene;
+  if (y > scene.height - AXIS2) return null;
+  for (let generation = tree.generations.length - 1; generation >= 0; generation--) {
+    const { count, step } = tree.generations[generation];
+    const [width, height] = pictureSize(scene, generation);
+    const row = indexAt(layout2, count, toLayout(view, x, y)[1]);
+    for (const index of [row, row - 1, row + 1]) {
+      if (index < 0 || index >= count) continue;
+      const [atX, atY] = centre(scene, { generation, index });
+      if (Math.abs(x - atX) <= Math.max(8, width / 2 + 2) && Math.abs(y - atY) <= Math.max(8, height / 2 + 2))
+        return { generation, index };
+    }
+    const [edge] = toScreen(view, layout2.x[generation], 0);
+    const beside = x > edge + width / 2 && x < edge + width / 2 + 50;
+    if (beside && step === tree.sigmas.length - 1) return { generation, index: row };
+  }
+  return null;
+}
+function screenNodes(scene) {
+  return scene.tree.generations.flatMap(({ count }, generation) => {
+    const [width, height] = pictureSize(scene, generation);
+    return Array.from({ length: count }, (_2, index) => {
+      const [x, y] = centre(scene, { generation, index });
+      return { generation, index, x, y, width, height };
+    }).filter(({ x, y }) => x >= 0 && y >= 0 && x <= scene.width && y <= scene.height - AXIS2);
+  });
 }
 
 // src/sheet.ts
@@ -9153,7 +9297,6 @@ function difference(tree, prompt, a, b) {
 // src/tree_view.ts
 var EASE = 450;
 var STAGGER = 110;
-var GLIDE = 280;
 var NEAREST = 150;
 function treeView(said) {
   const canvas = element("canvas", {
@@ -9171,18 +9314,16 @@ function treeView(said) {
   const context = canvas.getContext("2d");
   let tree = null;
   let prompt = 0;
-  let view = WHOLE;
   let scene = null;
   let born = [];
   let focus = null;
   let hover = null;
   let picked = [];
   let second = false;
-  let glide = null;
   let requested = 0;
   let lastFrame = 0;
-  let dragging = false;
   const frames = [];
+  const seen = camera(canvas, changed, () => tip.hide());
   const sheet = sheetLoader(() => {
     said(sheet.missing ? "The pictures of this tree are gone." : "");
     showCard();
@@ -9195,18 +9336,14 @@ function treeView(said) {
     requested = 0;
     if (lastFrame) frames.push(now2 - lastFrame);
     if (frames.length > 240) frames.shift();
-    if (glide) {
-      const part = Math.min(1, (now2 - glide.start) / GLIDE);
-      view = between(glide.from, glide.to, ease(part));
-      if (part === 1) glide = null;
-    }
+    const gliding = seen.advance(now2);
     const grown = born.map((at) => ease(Math.min(1, Math.max(0, (now2 - at) / EASE))));
     update(grown);
     if (scene && context) drawTree(context, scene);
     else context?.clearRect(0, 0, canvas.width, canvas.height);
-    const moving = glide !== null || grown.some((part) => part < 1);
+    const moving = gliding || grown.some((part) => part < 1);
     if (moving) changed();
-    lastFrame = moving || dragging ? now2 : 0;
+    lastFrame = moving || seen.dragging ? now2 : 0;
   }
   function update(grown) {
     const width = canvas.clientWidth;
@@ -9215,7 +9352,7 @@ function treeView(said) {
       scene = null;
       return;
     }
-    const scale = scaleOfPage();
+    const scale = scaleOfPage(canvas);
     const pixels = Math.min(3, Math.ceil(2 * (devicePixelRatio || 1) * scale) / 2);
     if (canvas.width !== Math.round(width * pixels) || canvas.height !== Math.round(height * pixels)) {
       canvas.width = Math.round(width * pixels);
@@ -9230,7 +9367,7 @@ function treeView(said) {
       tree,
       prompt,
       layout: placed2,
-      view,
+      view: seen.view,
       width,
       height,
       scale,
@@ -9243,88 +9380,21 @@ function treeView(said) {
       focus: document.activeElement === canvas ? focus : null,
       hover
     };
-    zooming.scaleExtent([1, Math.max(4, NEAREST * Math.max(...placed2.counts) / (room.bottom - room.top))]);
+    seen.limit(Math.max(4, NEAREST * Math.max(...placed2.counts) / (room.bottom - room.top)));
   }
-  function scaleOfPage() {
-    return canvas.offsetWidth ? canvas.getBoundingClientRect().width / canvas.offsetWidth : 1;
-  }
-  let before = WHOLE;
-  const zooming = zoom2().filter((event) => {
-    takeUp();
-    return !event.button && !(event.ctrlKey && event.type !== "wheel");
-  }).clickDistance(4).on("start", () => {
-    dragging = true;
-    tip.hide();
-  }).on("zoom", ({ transform: transform2 }) => {
-    const scale = scaleOfPage();
-    const after2 = { k: transform2.k, x: transform2.x / scale, y: transform2.y / scale };
-    view = kept(moved(view, before, after2), canvas.clientWidth, canvas.clientHeight - AXIS2);
-    before = after2;
-    changed();
-  }).on("end", () => dragging = false);
-  function takeUp() {
-    glide = null;
-    before = view;
-    const scale = scaleOfPage();
-    Object.assign(canvas, { __zoom: identity3.translate(view.x * scale, view.y * scale).scale(view.k) });
-  }
-  function glideTo(to) {
-    const start2 = performance.now();
-    glide = { from: view, to, start: calm() ? start2 - GLIDE : start2 };
-    changed();
-  }
-  function fit() {
-    glideTo(WHOLE);
-  }
-  select(canvas).call(zooming).on("dblclick.zoom", null);
-  canvas.addEventListener("dblclick", (event) => {
-    event.stopPropagation();
-    fit();
-  });
-  canvas.addEventListener(
-    "wheel",
-    (event) => {
-      event.preventDefault();
-      event.stopPropagation();
-    },
-    { passive: false }
-  );
   canvas.addEventListener("pointermove", (event) => {
-    if (dragging) return;
-    const at = local2(event);
-    point(nodeAt(...at), at);
+    if (seen.dragging) return;
+    const at = pointOf(event, canvas);
+    point(scene && nodeAt(scene, ...at), at);
   });
   canvas.addEventListener("pointerleave", () => point(null, [0, 0]));
   canvas.addEventListener("pointerenter", changed);
   canvas.addEventListener("click", (event) => {
-    const place = nodeAt(...local2(event));
+    const place = scene && nodeAt(scene, ...pointOf(event, canvas));
     canvas.focus({ preventScroll: true });
     if (place) focus = place;
     pick(place, event.shiftKey);
   });
-  function local2(event) {
-    const box = canvas.getBoundingClientRect();
-    const scale = scaleOfPage();
-    return [(event.clientX - box.left) / scale, (event.clientY - box.top) / scale];
-  }
-  function nodeAt(x, y) {
-    if (!tree || !scene || y > scene.height - AXIS2) return null;
-    for (let generation = tree.generations.length - 1; generation >= 0; generation--) {
-      const { count } = tree.generations[generation];
-      const [width, height] = pictureSize(scene, generation);
-      const row = indexAt(scene.layout, count, toLayout(view, x, y)[1]);
-      for (const index of [row, row - 1, row + 1]) {
-        if (index < 0 || index >= count) continue;
-        const [atX, atY] = centre(scene, { generation, index });
-        if (Math.abs(x - atX) <= Math.max(8, width / 2 + 2) && Math.abs(y - atY) <= Math.max(8, height / 2 + 2))
-          return { generation, index };
-      }
-      const [edge] = toScreen(view, scene.layout.x[generation], 0);
-      const beside = x > edge + width / 2 && x < edge + width / 2 + 50;
-      if (beside && isLeaf({ generation, index: row })) return { generation, index: row };
-    }
-    return null;
-  }
   function point(place, at) {
     if (!same(place, hover)) {
       hover = place;
@@ -9372,11 +9442,9 @@ function treeView(said) {
   });
   function act({ key, shiftKey }) {
     if (!tree || !scene) return false;
-    const target = glide?.to ?? view;
-    const middle = [scene.width / 2, (scene.height - AXIS2) / 2];
-    if (key === "0") fit();
-    else if (key === "+" || key === "=") glideTo(limited(zoomed(target, 1.6, ...middle)));
-    else if (key === "-") glideTo(limited(zoomed(target, 1 / 1.6, ...middle)));
+    if (key === "0") seen.fit();
+    else if (key === "+" || key === "=") seen.zoomBy(1.6);
+    else if (key === "-") seen.zoomBy(1 / 1.6);
     else if (key === "Enter" || key === " ") {
       if (focus) pick(focus, shiftKey);
     } else if (key.startsWith("Arrow")) {
@@ -9388,23 +9456,18 @@ function treeView(said) {
     } else return false;
     return true;
   }
-  function limited(to) {
-    const [least, most] = zooming.scaleExtent();
-    if (to.k <= least) return WHOLE;
-    return to.k > most || !scene ? glide?.to ?? view : kept(to, scene.width, scene.height - AXIS2);
-  }
   function speak() {
     voice.textContent = tree && focus ? spoken(tree, prompt, focus) : "";
   }
   function reveal(place) {
     if (!scene) return;
     const { x, counts, top, bottom } = scene.layout;
-    const target = glide?.to ?? view;
+    const { target } = seen;
     const rows = (bottom - top) / counts[place.generation];
     const [atX, atY] = toScreen(target, x[place.generation], top + (place.index + 0.5) * rows);
     const push = (at, size) => at < 50 ? 50 - at : at > size - 50 ? size - 50 - at : 0;
     const [dx, dy] = [push(atX, scene.width), push(atY, scene.height - AXIS2)];
-    if ((dx || dy) && stretch(target.k) > 1) glideTo({ k: target.k, x: target.x + dx, y: target.y + dy });
+    if ((dx || dy) && stretch(target.k) > 1) seen.glideTo({ k: target.k, x: target.x + dx, y: target.y + dy });
   }
   function show(next, ofPrompt) {
     const grows = next && tree && next.iteration === tree.iteration && next.generations.length >= tree.generations.length;
@@ -9412,7 +9475,7 @@ function treeView(said) {
     if (!next) born = [];
     else if (!grows) born = next.generations.map((_2, i) => calm() ? 0 : now2 + i * STAGGER);
     else for (let i = born.length; i < next.generations.length; i++) born[i] = calm() ? 0 : now2;
-    if (!grows) view = WHOLE;
+    if (!grows) seen.reset();
     if (!grows || ofPrompt !== prompt) {
       picked = [];
       second = false;
@@ -9430,7 +9493,7 @@ function treeView(said) {
   const hook = {
     frames: () => [...frames],
     view: () => ({
-      ...view,
+      ...seen.view,
       prompt,
       iteration: tree?.iteration ?? null,
       nodes: scene ? screenNodes(scene) : [],
@@ -9442,34 +9505,15 @@ function treeView(said) {
   return {
     element: host,
     show,
-    fit,
+    fit: seen.fit,
     destroy() {
       resized.disconnect();
       cancelAnimationFrame(requested);
     }
   };
 }
-function screenNodes(scene) {
-  return scene.tree.generations.flatMap(({ count }, generation) => {
-    const [width, height] = pictureSize(scene, generation);
-    return Array.from({ length: count }, (_2, index) => {
-      const [x, y] = centre(scene, { generation, index });
-      return { generation, index, x, y, width, height };
-    }).filter(({ x, y }) => x >= 0 && y >= 0 && x <= scene.width && y <= scene.height - AXIS2);
-  });
-}
 function same(a, b) {
   return a === b || a !== null && b !== null && a.generation === b.generation && a.index === b.index;
-}
-function between(from, to, part) {
-  const mix2 = (a, b) => a + (b - a) * part;
-  return { x: mix2(from.x, to.x), y: mix2(from.y, to.y), k: mix2(from.k, to.k) };
-}
-function ease(part) {
-  return 1 - (1 - part) ** 3;
-}
-function calm() {
-  return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
 // src/run_view.ts

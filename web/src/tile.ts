@@ -1,8 +1,9 @@
 // One picture of a tree as an element.
-import { drawPicture, type Scene } from "./draw_tree";
+import { drawPicture } from "./draw_picture";
 import { element } from "./element";
 import { nameOf } from "./facts";
 import type { Place } from "./layout";
+import type { Scene } from "./scene";
 
 export type Pictured = Pick<Scene, "tree" | "prompt" | "sheet" | "theme">;
 

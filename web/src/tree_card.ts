@@ -1,5 +1,5 @@
 // The picture that was picked, large, with the way to it; or two leaves beside each other.
-import type { Scene } from "./draw_tree";
+import type { Scene } from "./scene";
 import { element, iconButton } from "./element";
 import { factsOf, nameOf, signed } from "./facts";
 import { pathTo, type Place } from "./layout";

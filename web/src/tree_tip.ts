@@ -1,5 +1,5 @@
 // What is said about the node under the pointer.
-import type { Scene } from "./draw_tree";
+import type { Scene } from "./scene";
 import { element } from "./element";
 import { factsOf, nameOf, plain, signed } from "./facts";
 import type { Place } from "./layout";

@@ -1,16 +1,18 @@
-// The tree on a canvas: zoom, pan, pointer and keys. It draws when something has changed, and not otherwise.
-import { select } from "d3-selection";
-import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
+// The tree on a canvas, for pointer and keys. It draws when something has changed, and not otherwise.
+import { camera, scaleOfPage } from "./camera";
 import { themeOf } from "./colours";
-import { AXIS, centre, drawTree, pictureSize, type Scene } from "./draw_tree";
+import { drawTree } from "./draw_tree";
 import { element } from "./element";
 import { factsOf, neighbour, spoken, strongest } from "./facts";
-import { indexAt, layout, pathTo, type Place } from "./layout";
+import { nodeAt, pointOf, screenNodes, type ScreenNode } from "./hits";
+import { layout, pathTo, type Place } from "./layout";
+import { calm, ease } from "./motion";
+import { AXIS, type Scene } from "./scene";
 import type { Tree } from "./schema";
 import { sheetLoader } from "./sheet";
 import { treeCard } from "./tree_card";
 import { treeTip } from "./tree_tip";
-import { kept, moved, stretch, toLayout, toScreen, WHOLE, zoomed, type View } from "./view";
+import { stretch, toScreen, type View } from "./view";
 
 export interface TreeView {
   element: HTMLElement;
@@ -31,16 +33,8 @@ export interface TreeHook {
   };
 }
 
-interface ScreenNode extends Place {
-  x: number;
-  y: number;
-  width: number;
-  height: number;
-}
-
 const EASE = 450;
 const STAGGER = 110;
-const GLIDE = 280;
 /** Pixels between leaves when they are seen from nearest. */
 const NEAREST = 150;
 
@@ -61,19 +55,17 @@ export function treeView(said: (note: string) => void): TreeView {
 
   let tree: Tree | null = null;
   let prompt = 0;
-  let view = WHOLE;
   let scene: Scene | null = null;
   let born: number[] = [];
   let focus: Place | null = null;
   let hover: Place | null = null;
   let picked: Place[] = [];
   let second = false;
-  let glide: { from: View; to: View; start: number } | null = null;
   let requested = 0;
   let lastFrame = 0;
-  let dragging = false;
   const frames: number[] = [];
 
+  const seen = camera(canvas, changed, () => tip.hide());
   const sheet = sheetLoader(() => {
     said(sheet.missing ? "The pictures of this tree are gone." : "");
     showCard();
@@ -90,18 +82,14 @@ export function treeView(said: (note: string) => void): TreeView {
     requested = 0;
     if (lastFrame) frames.push(now - lastFrame);
     if (frames.length > 240) frames.shift();
-    if (glide) {
-      const part = Math.min(1, (now - glide.start) / GLIDE);
-      view = between(glide.from, glide.to, ease(part));
-      if (part === 1) glide = null;
-    }
+    const gliding = seen.advance(now);
     const grown = born.map((at) => ease(Math.min(1, Math.max(0, (now - at) / EASE))));
     update(grown);
     if (scene && context) drawTree(context, scene);
     else context?.clearRect(0, 0, canvas.width, canvas.height);
-    const moving = glide !== null || grown.some((part) => part < 1);
+    const moving = gliding || grown.some((part) => part < 1);
     if (moving) changed();
-    lastFrame = moving || dragging ? now : 0; // a rest is no slow frame
+    lastFrame = moving || seen.dragging ? now : 0; // a rest is no slow frame
   }
 
   function update(grown: number[]): void {
@@ -112,7 +100,7 @@ export function treeView(said: (note: string) => void): TreeView {
       return;
     }
     // The node may be seen enlarged, so the pixels are those of the screen.
-    const scale = scaleOfPage();
+    const scale = scaleOfPage(canvas);
     const pixels = Math.min(3, Math.ceil(2 * (devicePixelRatio || 1) * scale) / 2);
     if (canvas.width !== Math.round(width * pixels) || canvas.height !== Math.round(height * pixels)) {
       canvas.width = Math.round(width * pixels);
@@ -127,7 +115,7 @@ export function treeView(said: (note: string) => void): TreeView {
       tree,
       prompt,
       layout: placed,
-      view,
+      view: seen.view,
       width,
       height,
       scale,
@@ -140,110 +128,24 @@ export function treeView(said: (note: string) => void): TreeView {
       focus: document.activeElement === canvas ? focus : null,
       hover,
     };
-    zooming.scaleExtent([1, Math.max(4, (NEAREST * Math.max(...placed.counts)) / (room.bottom - room.top))]);
+    seen.limit(Math.max(4, (NEAREST * Math.max(...placed.counts)) / (room.bottom - room.top)));
   }
-
-  function scaleOfPage(): number {
-    return canvas.offsetWidth ? canvas.getBoundingClientRect().width / canvas.offsetWidth : 1;
-  }
-
-  // --- zoom and pan
-
-  let before: View = WHOLE;
-
-  const zooming = zoom<HTMLCanvasElement, unknown>()
-    .filter((event: MouseEvent) => {
-      takeUp();
-      return !event.button && !(event.ctrlKey && event.type !== "wheel");
-    })
-    .clickDistance(4)
-    .on("start", () => {
-      dragging = true;
-      tip.hide();
-    })
-    .on("zoom", ({ transform }: { transform: ZoomTransform }) => {
-      const scale = scaleOfPage();
-      const after = { k: transform.k, x: transform.x / scale, y: transform.y / scale };
-      view = kept(moved(view, before, after), canvas.clientWidth, canvas.clientHeight - AXIS);
-      before = after;
-      changed();
-    })
-    .on("end", () => (dragging = false));
-
-  /** A gesture begins where the view is; d3-zoom counts in pixels of the page, whatever the graph's own zoom. */
-  function takeUp(): void {
-    glide = null;
-    before = view;
-    const scale = scaleOfPage();
-    Object.assign(canvas, { __zoom: zoomIdentity.translate(view.x * scale, view.y * scale).scale(view.k) });
-  }
-
-  function glideTo(to: View): void {
-    const start = performance.now();
-    glide = { from: view, to, start: calm() ? start - GLIDE : start };
-    changed();
-  }
-
-  function fit(): void {
-    glideTo(WHOLE);
-  }
-
-  select(canvas).call(zooming).on("dblclick.zoom", null);
-  canvas.addEventListener("dblclick", (event) => {
-    event.stopPropagation();
-    fit();
-  });
-  // At the end of the scale, too, the wheel is for the tree and not for the graph.
-  canvas.addEventListener(
-    "wheel",
-    (event) => {
-      event.preventDefault();
-      event.stopPropagation();
-    },
-    { passive: false },
-  );
 
   // --- pointer
 
   canvas.addEventListener("pointermove", (event) => {
-    if (dragging) return;
-    const at = local(event);
-    point(nodeAt(...at), at);
+    if (seen.dragging) return;
+    const at = pointOf(event, canvas);
+    point(scene && nodeAt(scene, ...at), at);
   });
   canvas.addEventListener("pointerleave", () => point(null, [0, 0]));
   canvas.addEventListener("pointerenter", changed); // the graph may have been zoomed meanwhile
   canvas.addEventListener("click", (event) => {
-    const place = nodeAt(...local(event));
+    const place = scene && nodeAt(scene, ...pointOf(event, canvas));
     canvas.focus({ preventScroll: true });
     if (place) focus = place;
     pick(place, event.shiftKey);
   });
-
-  function local(event: MouseEvent): [x: number, y: number] {
-    const box = canvas.getBoundingClientRect();
-    const scale = scaleOfPage();
-    return [(event.clientX - box.left) / scale, (event.clientY - box.top) / scale];
-  }
-
-  function nodeAt(x: number, y: number): Place | null {
-    if (!tree || !scene || y > scene.height - AXIS) return null;
-    for (let generation = tree.generations.length - 1; generation >= 0; generation--) {
-      const { count } = tree.generations[generation];
-      const [width, height] = pictureSize(scene, generation);
-      const row = indexAt(scene.layout, count, toLayout(view, x, y)[1]);
-      // Crowded leaves reach over into the rows beside theirs.
-      for (const index of [row, row - 1, row + 1]) {
-        if (index < 0 || index >= count) continue;
-        const [atX, atY] = centre(scene, { generation, index });
-        if (Math.abs(x - atX) <= Math.max(8, width / 2 + 2) && Math.abs(y - atY) <= Math.max(8, height / 2 + 2))
-          return { generation, index };
-      }
-      const [edge] = toScreen(view, scene.layout.x[generation], 0);
-      const beside = x > edge + width / 2 && x < edge + width / 2 + 50;
-      if (beside && isLeaf({ generation, index: row })) return { generation, index: row };
-    }
-    return null;
-  }
 
   function point(place: Place | null, at: [number, number]): void {
     if (!same(place, hover)) {
@@ -302,11 +204,9 @@ export function treeView(said: (note: string) => void): TreeView {
 
   function act({ key, shiftKey }: KeyboardEvent): boolean {
     if (!tree || !scene) return false;
-    const target = glide?.to ?? view; // one key press goes on from where the last one leads
-    const middle = [scene.width / 2, (scene.height - AXIS) / 2] as const;
-    if (key === "0") fit();
-    else if (key === "+" || key === "=") glideTo(limited(zoomed(target, 1.6, ...middle)));
-    else if (key === "-") glideTo(limited(zoomed(target, 1 / 1.6, ...middle)));
+    if (key === "0") seen.fit();
+    else if (key === "+" || key === "=") seen.zoomBy(1.6);
+    else if (key === "-") seen.zoomBy(1 / 1.6);
     else if (key === "Enter" || key === " ") {
       if (focus) pick(focus, shiftKey);
     } else if (key.startsWith("Arrow")) {
@@ -319,12 +219,6 @@ export function treeView(said: (note: string) => void): TreeView {
     return true;
   }
 
-  function limited(to: View): View {
-    const [least, most] = zooming.scaleExtent();
-    if (to.k <= least) return WHOLE;
-    return to.k > most || !scene ? (glide?.to ?? view) : kept(to, scene.width, scene.height - AXIS);
-  }
-
   function speak(): void {
     voice.textContent = tree && focus ? spoken(tree, prompt, focus) : "";
   }
@@ -333,12 +227,12 @@ export function treeView(said: (note: string) => void): TreeView {
   function reveal(place: Place): void {
     if (!scene) return;
     const { x, counts, top, bottom } = scene.layout;
-    const target = glide?.to ?? view;
+    const { target } = seen;
     const rows = (bottom - top) / counts[place.generation];
     const [atX, atY] = toScreen(target, x[place.generation], top + (place.index + 0.5) * rows);
     const push = (at: number, size: number) => (at < 50 ? 50 - at : at > size - 50 ? size - 50 - at : 0);
     const [dx, dy] = [push(atX, scene.width), push(atY, scene.height - AXIS)];
-    if ((dx || dy) && stretch(target.k) > 1) glideTo({ k: target.k, x: target.x + dx, y: target.y + dy });
+    if ((dx || dy) && stretch(target.k) > 1) seen.glideTo({ k: target.k, x: target.x + dx, y: target.y + dy });
   }
 
   // --- what is shown
@@ -350,7 +244,7 @@ export function treeView(said: (note: string) => void): TreeView {
     if (!next) born = [];
     else if (!grows) born = next.generations.map((_, i) => (calm() ? 0 : now + i * STAGGER));
     else for (let i = born.length; i < next.generations.length; i++) born[i] = calm() ? 0 : now;
-    if (!grows) view = WHOLE;
+    if (!grows) seen.reset();
     if (!grows || ofPrompt !== prompt) {
       picked = [];
       second = false;
@@ -370,7 +264,7 @@ export function treeView(said: (note: string) => void): TreeView {
   const hook: TreeHook = {
     frames: () => [...frames],
     view: () => ({
-      ...view,
+      ...seen.view,
       prompt,
       iteration: tree?.iteration ?? null,
       nodes: scene ? screenNodes(scene) : [],
@@ -383,7 +277,7 @@ export function treeView(said: (note: string) => void): TreeView {
   return {
     element: host,
     show,
-    fit,
+    fit: seen.fit,
     destroy() {
       resized.disconnect();
       cancelAnimationFrame(requested);
@@ -391,31 +285,6 @@ export function treeView(said: (note: string) => void): TreeView {
   };
 }
 
-/** The nodes that are on the canvas, in its own pixels. */
-function screenNodes(scene: Scene): ScreenNode[] {
-  return scene.tree.generations.flatMap(({ count }, generation) => {
-    const [width, height] = pictureSize(scene, generation);
-    return Array.from({ length: count }, (_, index) => {
-      const [x, y] = centre(scene, { generation, index });
-      return { generation, index, x, y, width, height };
-    }).filter(({ x, y }) => x >= 0 && y >= 0 && x <= scene.width && y <= scene.height - AXIS);
-  });
-}
-
 function same(a: Place | null, b: Place | null): boolean {
   return a === b || (a !== null && b !== null && a.generation === b.generation && a.index === b.index);
-}
-
-function between(from: View, to: View, part: number): View {
-  const mix = (a: number, b: number) => a + (b - a) * part;
-  return { x: mix(from.x, to.x), y: mix(from.y, to.y), k: mix(from.k, to.k) };
-}
-
-function ease(part: number): number {
-  return 1 - (1 - part) ** 3;
-}
-
-/** Whether the user would rather not see things move. */
-function calm(): boolean {
-  return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
