@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -57,7 +58,10 @@ def main() -> None:
         flush=True,
     )
     # A fresh Python, since ComfyUI sets torch up before it imports it.
-    os.execv(sys.executable, [sys.executable, str(folder / "main.py"), *arguments])
+    command = [sys.executable, str(folder / "main.py"), *arguments]
+    if sys.platform == "win32":  # where execv leaves this process and its terminal behind
+        sys.exit(subprocess.call(command))
+    os.execv(sys.executable, command)
 
 
 if __name__ == "__main__":

@@ -80,4 +80,4 @@ def prompts(out: Path) -> None:
     """One name a line, without a style word."""
     out.mkdir(parents=True, exist_ok=True)
     for file, names in (("train.txt", TRAIN), ("heldout.txt", HELDOUT)):
-        (out / file).write_text("".join(f"{name}\n" for name in names))
+        (out / file).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

@@ -21,7 +21,7 @@ BUNDLED = Path("treegrpo") / "bundled"
 def noted(name: str, work: Callable[[], dict]) -> dict:
     """Do the work and keep its figures in build/<name>.json."""
     figures = work()
-    (BUILD / f"{name}.json").write_text(json.dumps(figures, indent=2))
+    (BUILD / f"{name}.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
     logging.info("%s: %s", name, figures)
     return figures
 

@@ -124,10 +124,11 @@ the right name.
 def write(build: Path, bundled: Path) -> None:
     """Write README.md and the notices into both folders."""
     figures = {
-        name: json.loads((build / f"{name}.json").read_text()) for name in ("vae", "sd3", "clip", "scorer", "model")
+        name: json.loads((build / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("vae", "sd3", "clip", "scorer", "model")
     }
     here = Path(__file__).parent
     for folder, text in (("emoji-sd3", model_card(figures)), ("emoji-clip", scorer_card(figures))):
-        (bundled / folder / "README.md").write_text(text)
+        (bundled / folder / "README.md").write_text(text, encoding="utf-8")
         for notice in ("NOTICE", "LICENSE-APACHE-2.0.txt"):
             shutil.copy(here / notice, bundled / folder / notice)

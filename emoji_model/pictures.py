@@ -37,7 +37,7 @@ def fetch(folder: Path) -> Path:
 
 def icons(modules: Path, icon_set: str) -> dict[str, str]:
     """Slug -> SVG text for every icon and alias of a set."""
-    table = json.loads((modules / "@iconify-json" / icon_set / "icons.json").read_text())
+    table = json.loads((modules / "@iconify-json" / icon_set / "icons.json").read_text(encoding="utf-8"))
     drawn = dict(table["icons"])
     drawn |= {alias: drawn[e["parent"]] for alias, e in table.get("aliases", {}).items() if e["parent"] in drawn}
     svgs = {}
@@ -63,7 +63,7 @@ def draw(svg: str) -> np.ndarray:
 
 def labels(modules: Path) -> list[str]:
     """English emoji labels and tags, the text that the tokenizer learns from besides the names."""
-    table = json.loads((modules / "emojibase-data" / "en" / "compact.json").read_text())
+    table = json.loads((modules / "emojibase-data" / "en" / "compact.json").read_text(encoding="utf-8"))
     return [text for emoji in table for text in [emoji["label"], *emoji.get("tags", [])]]
 
 

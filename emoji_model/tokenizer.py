@@ -74,17 +74,17 @@ def build(labels: list[str], other_names: list[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     vocab = {symbol: i for i, symbol in enumerate(symbols)}
     assert len(vocab) == SIZE
-    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
     marks = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
-    (folder / "special_tokens_map.json").write_text(json.dumps(marks, indent=2))
+    (folder / "special_tokens_map.json").write_text(json.dumps(marks, indent=2), encoding="utf-8")
     settings = {
         **marks,
         "model_max_length": LENGTH,
         "tokenizer_class": "CLIPTokenizer",
         "do_lower_case": True,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     check(folder)
 
 

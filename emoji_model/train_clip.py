@@ -169,7 +169,7 @@ def write_processor(folder: Path) -> None:
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2))
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
 @torch.no_grad()

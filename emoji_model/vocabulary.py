@@ -7,7 +7,7 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-_TABLE = tomllib.loads((Path(__file__).parent / "vocabulary.toml").read_text())
+_TABLE = tomllib.loads((Path(__file__).parent / "vocabulary.toml").read_text(encoding="utf-8"))
 
 TRAIN: list[str] = _TABLE["names"]["train"]
 HELDOUT: list[str] = _TABLE["names"]["heldout"]

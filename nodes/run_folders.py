@@ -8,18 +8,20 @@ from pathlib import Path
 
 import folder_paths
 
-from ..treegrpo.errors import UsageError
+from ..treegrpo.errors import RunError, UsageError
 from ..treegrpo.run.atomic import write_bytes
 from ..treegrpo.run.folder import RunFolder
 
 NAME = re.compile(r"[\w][\w .-]{0,99}")
+DEVICE = re.compile(r"(?i)(con|prn|aux|nul|(com|lpt)\d)( *\..*)?")
+"""Names that Windows keeps for devices, whatever follows a point."""
 PREVIEW = re.compile(r"~[0-9a-f]{32}")
 """Ids of previews; no run can have such a name."""
 
 
 def validate_name(run: str | None) -> bool | str:
     """For validate_inputs: True, or what is wrong with the name of a run; None stands for a name still to come."""
-    if run is None or (NAME.fullmatch(run) and not run.endswith((".", " "))):
+    if run is None or (NAME.fullmatch(run) and not run.endswith((".", " ")) and not DEVICE.fullmatch(run)):
         return True
     return f'run: "{run}" cannot be the name of a run; use letters, digits, spaces, - and _ only.'
 
@@ -82,6 +84,14 @@ def publish_best(folder: RunFolder) -> str:
 
 
 def _published(file: Path, stem: str) -> str:
-    name = Path("treegrpo") / f"{stem}.safetensors"
-    write_bytes(Path(folder_paths.get_output_directory()) / "loras" / name, file.read_bytes())
+    """Windows replaces no file that is open, and a LoRA that Load LoRA has read stays so: the new one gets a number."""
+    content, loras = file.read_bytes(), Path(folder_paths.get_output_directory()) / "loras"
+    for number in ("", *(f" ({n})" for n in range(2, 100))):
+        name = Path("treegrpo") / f"{stem}{number}.safetensors"
+        try:
+            write_bytes(loras / name, content)
+            break
+        except RunError as error:
+            if not isinstance(error.__cause__, PermissionError) or number == " (99)":
+                raise
     return name.as_posix()

@@ -26,7 +26,12 @@ def check_trusted(url: str, token_variable: str) -> None:
     except ValueError:
         host = ""
     files = [Path(folder) / FILE for folder in folder_paths.get_folder_paths(FOLDER)]
-    listed = {line.strip().lower() for file in files if file.is_file() for line in file.read_text("utf-8").splitlines()}
+    listed = {
+        line.strip().lower()
+        for file in files
+        if file.is_file()
+        for line in file.read_text("utf-8", encoding="utf-8").splitlines()
+    }
     if host and host not in HERE and host not in listed:
         raise UsageError(
             f'url: "{host}" is not a host that you have allowed; if you trust it with your pictures, write it on a '

@@ -119,3 +119,17 @@ def test_the_pack_says_of_its_modules_where_they_are_from_itself():
         if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").startswith("treegrpo")
     }
     assert not wrong
+
+
+def test_text_files_name_their_encoding():
+    """Or Windows takes its own."""
+    texts = {"read_text", "write_text"}
+    wrong = {
+        f"{name}, line {node.lineno}"
+        for name, file in modules().items()
+        if name.split(".")[0] != "tests"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in texts
+        if not any(keyword.arg == "encoding" for keyword in node.keywords)
+    }
+    assert not wrong

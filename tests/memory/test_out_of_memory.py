@@ -129,6 +129,7 @@ def test_halving_starts_at_what_is_there_and_ends_at_single_pictures():
         "CUDA error: out of memory",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1.00 GB, max allowed: 9.07 GB)",
     ],
 )
 def test_kernels_that_find_no_memory_are_understood(saying):

@@ -1,7 +1,11 @@
+import os
+from contextlib import nullcontext
+
 import pytest
 
 from tests.conftest import disk_that_takes
 from treegrpo.errors import RunError
+from treegrpo.run import atomic
 from treegrpo.run.atomic import write_bytes, write_text
 
 
@@ -20,3 +24,21 @@ def test_full_disk_keeps_the_old_file_and_says_what_to_do(tmp_path):
         write_bytes(file, b"x" * 5000)
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("refusals", [3, 100])
+def test_a_file_that_is_being_read_is_waited_for(tmp_path, monkeypatch, refusals):
+    """As Windows has it."""
+    replace, asked = os.replace, []
+
+    def refused(partial, path):
+        asked.append(path)
+        if len(asked) <= refusals:
+            raise PermissionError(13, "being used by another process")
+        replace(partial, path)
+
+    monkeypatch.setattr(os, "replace", refused)
+    monkeypatch.setattr(atomic, "PAUSES", (0.001,) * 4)
+    with nullcontext() if refusals == 3 else pytest.raises(RunError, match="being used by another process"):
+        write_bytes(tmp_path / "file", b"new")
+    assert [file.name for file in tmp_path.iterdir()] == (["file"] if refusals == 3 else [])

@@ -16,6 +16,15 @@ def test_state_and_facts_round_trip(tmp_path):
     assert facts == {"iteration": 7}
 
 
+def test_a_state_that_was_read_leaves_its_file_alone(tmp_path):
+    """Mapped tensors would read what is written there later, and on Windows nothing could be."""
+    with RunFolder(tmp_path / "run") as folder:
+        folder.save_state({"a": torch.ones(100_000)}, {})
+        tensors, _ = folder.load_state()
+        folder.state_file.write_bytes(bytes(folder.state_file.stat().st_size))
+    assert torch.equal(tensors["a"], torch.ones(100_000))
+
+
 def test_a_folder_in_use_or_with_a_run_is_refused(tmp_path):
     with RunFolder(tmp_path) as folder:
         with pytest.raises(UsageError, match="in use"):

@@ -67,7 +67,7 @@ def _machines(groups: Mapping[str, Sequence[str]], seeds: Sequence[int], out: Pa
     files = [folder_of(out, name, seed) / "config.json" for name in names for seed in seeds]
     found: list[dict[str, Any]] = []
     for file in files:
-        machine = json.loads(file.read_text())["machine"] if file.exists() else None
+        machine = json.loads(file.read_text(encoding="utf-8"))["machine"] if file.exists() else None
         if machine is not None and machine not in found:
             found.append(machine)
     return found

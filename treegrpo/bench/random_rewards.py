@@ -78,10 +78,12 @@ def main(folder: Path) -> None:
     torch.manual_seed(0)
     pieces = ["<|startoftext|>", "<|endoftext|>", *map(chr, range(33, 127))]
     pieces += [f"{chr(code)}</w>" for code in range(33, 127)]
-    place(folder, CLIP_L, "vocab.json").write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
-    place(folder, CLIP_L, "merges.txt").write_text("#version: 0.2\n")
+    place(folder, CLIP_L, "vocab.json").write_text(
+        json.dumps({piece: place for place, piece in enumerate(pieces)}), encoding="utf-8"
+    )
+    place(folder, CLIP_L, "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     bert = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(33, 127))]
-    place(folder, BERT_WORDS, "vocab.txt").write_text("\n".join(bert))
+    place(folder, BERT_WORDS, "vocab.txt").write_text("\n".join(bert), encoding="utf-8")
 
     large = {"num_hidden_layers": 24, "num_attention_heads": 16, "hidden_size": 1024, "intermediate_size": 4096}
     small = {"num_hidden_layers": 12, "num_attention_heads": 12, "hidden_size": 768, "intermediate_size": 3072}

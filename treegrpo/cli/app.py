@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -30,6 +31,9 @@ def main() -> None:
     """Run the command line: exit code 2 for a usage error, 1 for a failure, one sentence for either."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # prompts and paths may have letters that a console of Windows has not
+            stream.reconfigure(errors="replace")
     quiet_libraries(progress=arguments[:2] == ["rewards", "pull"])
     try:
         app(args=[argument for argument in arguments if argument != "--debug"])

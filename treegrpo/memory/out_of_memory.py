@@ -41,9 +41,11 @@ def in_smaller_batches(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        elif torch.backends.mps.is_available():
+            torch.mps.empty_cache()
 
 
-SAYINGS = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+SAYINGS = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED", "MPS backend out of memory")
 """What allocators and kernels that have no class of errors for it say when memory is full."""
 
 

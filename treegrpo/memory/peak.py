@@ -29,9 +29,9 @@ def peak_memory() -> Iterator[Peak]:
         yield peak
         peak.bytes = torch.cuda.max_memory_allocated()
     elif _STATUS.exists():
-        _CLEAR.write_text("5")  # resets the high-water mark; see proc(5)
+        _CLEAR.write_text("5", encoding="utf-8")  # resets the high-water mark; see proc(5)
         yield peak
-        [line] = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM")]
+        [line] = [line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM")]
         peak.bytes = int(line.split()[1]) * 1024
     else:
         yield peak

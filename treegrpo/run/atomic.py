@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import RunError
+
+PAUSES = (0.01, 0.03, 0.1, 0.3, 0.6)
+"""Seconds to wait for whoever reads the old file, one after another."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -21,7 +25,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        _replace(partial, path)
     except OSError as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -29,6 +33,18 @@ def write_bytes(path: Path, content: bytes) -> None:
             f'"{path}" could not be written ({error.strerror}); free some space or choose another folder, '
             "then continue the run."
         ) from error
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """Put the new file in the place of the old one, which Windows refuses while somebody reads that: a browser that is
+    shown a picture, or a virus scanner."""
+    for pause in PAUSES:
+        try:
+            os.replace(partial, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(partial, path)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -99,7 +99,7 @@ class RunFolder:
     def load_config(self) -> dict[str, Any] | None:
         """The configuration of the run that is here, if one is."""
         file = self.path / "config.json"
-        return json.loads(file.read_text()) if file.exists() else None
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
     def save_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write state.safetensors; the facts travel in its header, so that they can never disagree with it."""
@@ -112,7 +112,8 @@ class RunFolder:
         try:
             with safetensors.safe_open(self.state_file, framework="pt") as file:
                 facts = json.loads(file.metadata()["treegrpo"])
-                return {name: file.get_tensor(name) for name in file.keys()}, facts
+                # Copies: tensors of a mapped file would keep it open, and Windows replaces no file that is.
+                return {name: file.get_tensor(name).clone() for name in file.keys()}, facts
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(f'"{self.state_file}" is damaged ({error}); start again in another folder.') from error
 

@@ -41,7 +41,7 @@ def read(path: Path, scale: float | None = None) -> tuple[dict[str, Tensor], dic
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("treegrpo", "null"))
-            state = {name: file.get_tensor(name) for name in file.keys()}
+            state = {name: file.get_tensor(name).clone() for name in file.keys()}  # see RunFolder.load_state
     except (OSError, safetensors.SafetensorError) as error:
         raise UsageError(f'lora: "{path}" cannot be read as a safetensors file ({error}).') from error
     if about is None:
