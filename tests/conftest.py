@@ -104,6 +104,14 @@ def full_disk_at(file: Path) -> Iterator[None]:
             file.write_bytes(kept)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Files outlive a killed process without it, and that a machine loses its power is no test's business."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def policy_base() -> DiffusersPolicy:
     """The bundled model as it comes; nobody may change its adapter."""

@@ -34,7 +34,7 @@ from .comfy_page import (
     wait,
     widget,
 )
-from .looks import canvas_and_nodes_2, every_look
+from .looks import canvas_and_nodes_2, each_look
 from .tree_widget import card, click, fact, frames, place, tree_of, view, wait_for_generations
 from .tree_widget import generations as seen_generations
 
@@ -56,7 +56,7 @@ def folder(server: Server, run: str) -> Path:
     return server.base / "output" / "treegrpo" / run
 
 
-@every_look
+@each_look
 def test_it_grows_and_tells_what_is_in_the_run_folder(page: Page, server: Server, name: str) -> None:
     trainer = quickstart(page, name, iterations=2, prompts_per_iteration=4)
     plan = node(page, "TreeGRPO_Plan")

@@ -194,6 +194,7 @@ def test_ctrl_c_ends_all_ranks_after_the_same_iteration(tmp_path):
     assert f"Stopped after {len(iterations_in(tmp_path / 'run'))} iterations; everything is saved." in out
 
 
+@pytest.mark.long
 def test_a_rank_with_another_config_is_named(tmp_path):
     file = write_config(tmp_path, 2)
     other = tmp_path / "1"

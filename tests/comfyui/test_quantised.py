@@ -15,8 +15,6 @@ from tests.rounding import assert_equal_but_rounding
 from treegrpo.backends.comfy.frozen import frozen_forward
 from treegrpo.backends.comfy.policy import training
 
-pytestmark = pytest.mark.kernels
-
 # A CPU unpacks these for each product; it has products of its own for the others, which round their inputs.
 UNPACKED = ("float8_e4m3fn", "float8_e5m2", "mxfp8", "nvfp4")
 
@@ -75,17 +73,20 @@ def test_the_first_ratio_is_one_and_the_model_stays_as_it_was(family, form, quan
     assert_untouched(model, before)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("form", UNPACKED)
 def test_the_gradient_is_that_of_the_unpacked_weights(family, form, tmp_path):
     packed, plain = (gradient(family, file) for file in files(family, tmp_path, form))
     assert_equal_but_rounding(packed, plain)
 
 
+@pytest.mark.kernels
 def test_the_gradient_goes_through_the_scales_of_smoothed_layers(family, tmp_path):
     packed, plain = (gradient(family, file) for file in files(family, tmp_path, "nvfp4", smoothed=True))
     assert_equal_but_rounding(packed, plain)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("form", ["float8_e4m3fn", "int8_tensorwise"])
 def test_rounded_inputs_pass_the_gradient_on_as_if_they_were_not(family, form, tmp_path):
     packed, plain = files(family, tmp_path, form)
@@ -95,6 +96,7 @@ def test_rounded_inputs_pass_the_gradient_on_as_if_they_were_not(family, form, t
     assert float(torch.cosine_similarity(rounded, exact, dim=0)) > 0.97
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("form", ["float8_e4m3fn", "int8_tensorwise"])
 def test_a_layer_that_rounds_its_inputs_has_the_slope_of_its_weight(family, form, tmp_path):
     with torch.inference_mode(), training():

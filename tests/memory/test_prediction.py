@@ -126,7 +126,7 @@ def measured(policy, config, sizes):
         {"gradient_checkpointing": True},
         {"dtype": "bfloat16"},
         {"weights": "int8"},
-        {"weights": "int8", "dtype": "bfloat16", "reuse_graphs": False},
+        pytest.param({"weights": "int8", "dtype": "bfloat16", "reuse_graphs": False}, marks=pytest.mark.long),
         {"path": "sd15"},
         {"path": "sd15", "guidance": 2.0, "reuse_graphs": False},
     ],

@@ -180,8 +180,8 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
     program = (
         "import json, sys\n"
         "from pathlib import Path\n"
-        "from tests.test_trainer import run\n"
-        "from treegrpo.config_file import parse_config\n"
+        "from tests.training.test_trainer import run\n"
+        "from treegrpo.training.config_file import parse_config\n"
         "config = parse_config(json.loads(Path(sys.argv[1]).read_text()), 'test')\n"
         "print('ready', flush=True)\n"
         "run(config, Path(sys.argv[2]), resume=True)\n"
@@ -192,7 +192,7 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
             [sys.executable, "-c", program, str(tmp_path / "config.json"), str(folder)],
             stdout=subprocess.PIPE,
         )
-        process.stdout.readline()
+        assert process.stdout.readline() == b"ready\n"
         deadline = time.monotonic() + 60
         metrics = folder / "metrics.jsonl"
         lines = len(metrics.read_text().splitlines()) if metrics.exists() else 0
@@ -350,17 +350,29 @@ def test_marks_that_no_longer_compare_stay_forgotten_when_the_next_iteration_fai
     assert hacked(other, tmp_path / "run", resume=True, stop_after=1), "the run goes on"
 
 
-def run_with_prompts_of_its_own(ranks, config):
-    heldout = ["bell", "frog"] if ranks.first else ["bell"]
-    try:
-        list(train(policy_for(config), [(JpegCompressibility(), 1.0)], config, None, PROMPTS, heldout, ranks=ranks))
-    except UsageError as error:
-        return str(error)
+def run_otherwise(ranks, config):
+    """What is said when the second rank has another held-out prompt, and when it has another seed."""
+    said, policy, rewards = [], policy_for(config), [(JpegCompressibility(), 1.0)]
+    other = config if ranks.first else changed(config, "train", seed=5)
+    for own, heldout in ((config, ["bell"] if ranks.first else ["owl"]), (other, ["bell"])):
+        try:
+            list(train(policy, rewards, own, None, PROMPTS, heldout, ranks=ranks))
+        except UsageError as error:
+            said.append(str(error))
+    return said
 
 
-def test_ranks_with_other_heldout_prompts_are_refused(tmp_path):
-    sentence = "evaluation.prompts: rank 1 read other prompts than rank 0; give all the same file."
-    assert on_ranks(run_with_prompts_of_its_own, small_config(tmp_path)) == [sentence] * 2
+def test_ranks_that_would_do_something_else_are_refused(tmp_path):
+    assert (
+        on_ranks(run_otherwise, small_config(tmp_path))
+        == [
+            [
+                "evaluation.prompts: rank 1 read other prompts than rank 0; give all the same file.",
+                "train.seed: rank 1 has 5 and rank 0 has 0; give all ranks the same config.",
+            ]
+        ]
+        * 2
+    )
 
 
 def test_watched_rewards_change_nothing_but_what_is_known(tmp_path):
