@@ -61,7 +61,7 @@ def test_a_run_that_was_halved_equals_one_that_started_so(tmp_path, caplog, in_s
 
 def run_where_one_is_full(ranks, folder, after):
     """The first has room for all; the second has less than it thinks, and starts with smaller batches."""
-    sizes, limit = (BatchSizes(64, 64, 8), None) if ranks.first else (BatchSizes(32, 8, 8), 2)
+    sizes, limit = (BatchSizes(64, 64, 8), None) if ranks.first else (BatchSizes(32, 4, 8), 1)
     return run(folder, sizes, limit, after, ranks)
 
 
@@ -79,7 +79,7 @@ def test_a_rank_that_runs_out_of_memory_takes_all_with_it(tmp_path):
 
 
 def run_small(ranks, folder):
-    return run(folder, BatchSizes(2, 2, 2), ranks=ranks)
+    return run(folder, BatchSizes(1, 1, 1), ranks=ranks)
 
 
 def test_rows_that_never_fit_raise_the_error_of_the_device(tmp_path):
