@@ -22,6 +22,7 @@ demo: $(VENV)/headless.stamp
 bench: $(VENV)/test.stamp $(COMFYUI_VENV)/test.stamp
 	$(BIN)/pytest -m long
 	$(COMFYUI_BIN)/python -m pytest -m long tests/comfyui
+	$(COMFYUI_BIN)/python -m pytest -m long tests/browser
 	$(BIN)/treegrpo bench train
 	$(BIN)/treegrpo bench learning --what methods
 

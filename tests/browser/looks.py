@@ -21,4 +21,4 @@ canvas_and_nodes_2 = pytest.mark.parametrize("settings", [{}, {NODES_2: True}], 
 each_look = pytest.mark.parametrize(
     "settings", [{PALETTE: "light"}, {NODES_2: True}], ids=["canvas light", "nodes 2 dark"]
 )
-dark_and_light = pytest.mark.parametrize("settings", [{}, {PALETTE: "light"}], ids=["dark", "light"])
+light = pytest.mark.parametrize("settings", [{PALETTE: "light"}], ids=["light"])

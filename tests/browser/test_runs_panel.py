@@ -22,7 +22,7 @@ from .comfy_page import (
     wait,
     widget,
 )
-from .looks import dark_and_light
+from .looks import light
 from .tree_widget import generations
 
 
@@ -48,7 +48,6 @@ def entry(page: Page, name: str) -> Locator:
     return panel(page).locator(".item", has=page.get_by_text(name, exact=True))
 
 
-@dark_and_light
 def test_a_run_is_listed_and_opened(page: Page, server: Server, name: str) -> None:
     train(page, name)
     run(page, server)
@@ -70,7 +69,7 @@ def test_a_run_is_listed_and_opened(page: Page, server: Server, name: str) -> No
     shown.value.close()
 
 
-@dark_and_light
+@light
 def test_curves_of_trained_held_out_and_watched_rewards(page: Page, server: Server, name: str) -> None:
     """A run that hacks its reward, as its metrics tell: what is watched falls while what is trained rises."""
     rows = [

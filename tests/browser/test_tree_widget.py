@@ -211,6 +211,7 @@ DRAG = """async ([canvas, x, y, way]) => {
 }"""
 
 
+@pytest.mark.long
 def test_4096_leaves_stay_smooth(page: Page, server: Server, name: str) -> None:
     """The median of the times between frames, while dragging: the best of three drags, since machines are busy."""
     large_run(server, name)

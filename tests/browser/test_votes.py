@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from tests.comfyui.server import Server
 
 from .comfy_page import node, open_tab, open_workflow, set_widget, shorten, start, wait, wait_until_ready
-from .looks import canvas_and_nodes_2, dark_and_light
+from .looks import PALETTE, canvas_and_nodes_2
 
 
 def ask(page: Page, run: str, how: str = "stars", minutes: float = 0, **train: Any) -> str:
@@ -70,13 +70,13 @@ def test_stars_become_advantages(page: Page, server: Server, name: str) -> None:
     assert sorted((vote["votes"] for vote in kept), key=str) == [[2, 4, None, None], [5, 1, 3, None]]
 
 
-@dark_and_light
 @pytest.mark.parametrize(
-    ("how", "keys", "scores"),
+    ("settings", "how", "keys", "scores"),
     [
-        ("thumbs", ["u", "ArrowRight", "d"], [1, -1, 0, 0]),
-        ("rank", ["ArrowRight", "Enter", "ArrowLeft", "Enter"], [1 / 3, 1, -2 / 3, -2 / 3]),
+        ({}, "thumbs", ["u", "ArrowRight", "d"], [1, -1, 0, 0]),
+        ({PALETTE: "light"}, "rank", ["ArrowRight", "Enter", "ArrowLeft", "Enter"], [1 / 3, 1, -2 / 3, -2 / 3]),
     ],
+    ids=["thumbs dark", "ranks light"],
 )
 def test_thumbs_and_ranks(
     page: Page, server: Server, name: str, how: str, keys: list[str], scores: list[float]

@@ -187,7 +187,7 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
         "run(config, Path(sys.argv[2]), resume=True)\n"
     )
     folder = tmp_path / "run"
-    for delay in (0.05, 0.4, 0.9):
+    for delay in (0.05, 0.6):
         process = subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path / "config.json"), str(folder)],
             stdout=subprocess.PIPE,
