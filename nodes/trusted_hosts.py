@@ -30,7 +30,7 @@ def check_trusted(url: str, token_variable: str) -> None:
         line.strip().lower()
         for file in files
         if file.is_file()
-        for line in file.read_text("utf-8", encoding="utf-8").splitlines()
+        for line in file.read_text(encoding="utf-8").splitlines()
     }
     if host and host not in HERE and host not in listed:
         raise UsageError(
