@@ -21,8 +21,11 @@ LOGS = ROOT / "build" / "test"
 AT_ONCE = 2
 """Parts beside each other, with a core each: the models of the tests are too small to use two."""
 
-PYTEST = (".venv/bin/pytest",)
-COMFYUI = (".venv-comfyui/bin/python", "-m", "pytest")
+COUNTS = "COUNTS"
+"""Stands for the file where a command is to count its tests, in JUnit's form."""
+PYTEST = (".venv/bin/pytest", f"--junitxml={COUNTS}")
+COMFYUI = (".venv-comfyui/bin/python", "-m", "pytest", f"--junitxml={COUNTS}")
+VITEST = ("--reporter=default", "--reporter=junit", f"--outputFile.junit={COUNTS}")
 RUNS = ("tests/cli", "tests/scripts", "tests/training")
 """Tests that start most of the processes."""
 KERNELS = ("-m", "kernels and not long")
@@ -49,7 +52,7 @@ PARTS = {
     "browser": Part(((*COMFYUI, "-rs", "--no-fold-skipped", "tests/browser"),)),
     "library": Part(((*PYTEST, *(f"--ignore={folder}" for folder in RUNS)),)),
     "comfyui": Part(((*COMFYUI, "tests/comfyui"),)),
-    "front end": Part((("npm", "--prefix", "web", "test", "--", "--reporter=default", "--reporter=junit"),)),
+    "front end": Part((("npm", "--prefix", "web", "test", "--", *VITEST),)),
     "style and types": Part(
         ((".venv/bin/ruff", "check"), (".venv/bin/ruff", "format", "--check"), (".venv/bin/mypy",))
     ),
@@ -88,11 +91,8 @@ def run(name: str, part: Part) -> Result:
         for number, command in enumerate(part.commands):
             counts = log.with_name(f"{log.stem}-{number}.xml")
             counts.unlink(missing_ok=True)
-            option = {"npm": "--outputFile.junit"}.get(
-                command[0], "--junitxml" if "pytest" in " ".join(command) else ""
-            )
             done = subprocess.run(
-                [*command, *([f"{option}={counts}"] if option else [])],
+                [word.replace(COUNTS, str(counts)) for word in command],
                 cwd=ROOT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **part.variables},
                 stdout=file,

@@ -27,6 +27,8 @@ from treegrpo.backends.families.registry import FAMILIES
 from treegrpo.backends.pipeline_file import load_pipeline
 from treegrpo.errors import UsageError
 
+pytestmark = pytest.mark.kernels
+
 Weights = dict[str, Tensor]
 SD3_MEDIUM = {"num_layers": 2, "num_attention_heads": 24, "attention_head_dim": 64, "caption_projection_dim": 1536}
 FLUX = {"num_attention_heads": 24, "attention_head_dim": 128, "axes_dims_rope": (16, 56, 56)}

@@ -14,6 +14,8 @@ from tests.conftest import scramble
 from treegrpo.method.process import Path
 from treegrpo.run import lora_file
 
+pytestmark = pytest.mark.kernels
+
 GUIDANCE = 3.5
 """Only FLUX reads it, as an input of its network."""
 STEP = 400

@@ -11,6 +11,8 @@ from comfy.model_sampling import EPS
 
 from treegrpo.method.process import Kernel, Path
 
+pytestmark = pytest.mark.kernels
+
 
 class Denoiser:
     """A denoiser that is no straight line, on an object that ComfyUI's copy asks for its parametrisation."""

@@ -5,6 +5,8 @@ from torch import nn
 
 from treegrpo.memory.live_bytes import BLOCK, peak_bytes, training_bytes
 
+pytestmark = pytest.mark.kernels
+
 KIB = torch.zeros(256)
 """1024 bytes, of which BLOCK is a divisor."""
 

@@ -16,6 +16,8 @@ from treegrpo.rewards.host import Host
 from treegrpo.rewards.linear_head import linear_head
 from treegrpo.rewards.weights import CLIP_L
 
+pytestmark = pytest.mark.kernels
+
 CPU = torch.device("cpu")
 IMAGES = torch.rand(ROWS + 5, 40, 60, 3, generator=torch.Generator().manual_seed(0))
 PROMPTS = [("bear", "frog", "bell")[place % 3] for place in range(len(IMAGES))]

@@ -1,9 +1,12 @@
+import pytest
 import torch
 
 from tests.conftest import open_policy, scramble, small_config
 from treegrpo.bench.variants import changed
 from treegrpo.run import lora_file
 from treegrpo.training.assemble import build_policy
+
+pytestmark = pytest.mark.kernels
 
 
 def test_a_run_that_continues_a_lora_begins_where_it_ended_whatever_its_alpha(tmp_path):
