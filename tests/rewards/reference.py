@@ -46,6 +46,8 @@ def main() -> None:
                 scores, shapes = reward(folder, pictures)
                 rewards[reward.__name__] = {"scores": scores, "weights": shapes}
             check_the_official_way(folder, pictures, rewards["hpsv2"]["scores"])
+    for each in rewards.values():
+        each["scores"] = [round(score, 6) for score in each["scores"]]
     record = {"packages": {name: version(name) for name in PACKAGES}, "inputs": inputs, "rewards": rewards}
     on_a_line = re.sub(
         r"\[[^][{}]*\]",
