@@ -157,7 +157,7 @@ def start(page: Page) -> str:
     return told["prompt_id"]
 
 
-def wait(page: Page, server: Server, prompt_id: str, timeout: float = 60) -> dict[str, Any]:
+def wait(page: Page, server: Server, prompt_id: str, timeout: float = 180) -> dict[str, Any]:
     """The server's history of a prompt, once it has ended, good or bad; the page lives on meanwhile."""
     for _ in range(int(timeout / 0.1)):
         history = server.get(f"/history/{prompt_id}")
@@ -168,7 +168,7 @@ def wait(page: Page, server: Server, prompt_id: str, timeout: float = 60) -> dic
     raise TimeoutError(f"The prompt has not ended after {timeout} s.")
 
 
-def run(page: Page, server: Server, timeout: float = 60) -> dict[str, Any]:
+def run(page: Page, server: Server, timeout: float = 180) -> dict[str, Any]:
     """Press Run and wait for the end; what each node showed, by its id. Fails if the prompt fails."""
     history = wait(page, server, start(page), timeout)
     assert history["status"]["status_str"] == "success", history["status"]

@@ -33,7 +33,7 @@ def generations(canvas: ElementHandle) -> int:
     return len({each["generation"] for each in view(canvas)["nodes"]})
 
 
-def wait_for_generations(page: Page, canvas: ElementHandle, count: int, timeout: float = 60) -> View:
+def wait_for_generations(page: Page, canvas: ElementHandle, count: int, timeout: float = 180) -> View:
     """Wait until so many generations can be seen."""
     for _ in range(int(timeout / 0.05)):
         if generations(canvas) == count:

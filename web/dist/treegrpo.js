@@ -8772,7 +8772,10 @@ function camera(canvas, changed, began) {
       glideTo(limited(zoomed(glide?.to ?? view, factor, ...middle)));
     },
     fit: () => glideTo(WHOLE),
-    reset: () => view = WHOLE,
+    reset() {
+      glide = null;
+      view = WHOLE;
+    },
     limit: (most) => zooming.scaleExtent([1, most])
   };
 }

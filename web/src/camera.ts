@@ -113,7 +113,10 @@ export function camera(canvas: HTMLCanvasElement, changed: () => void, began: ()
       glideTo(limited(zoomed(glide?.to ?? view, factor, ...middle)));
     },
     fit: () => glideTo(WHOLE),
-    reset: () => (view = WHOLE),
+    reset() {
+      glide = null; // which would go on to where the last tree was looked at
+      view = WHOLE;
+    },
     limit: (most) => zooming.scaleExtent([1, most]),
   };
 }

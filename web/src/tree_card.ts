@@ -1,8 +1,8 @@
 // The picture that was picked, large, with the way to it; or two leaves beside each other.
-import type { Scene } from "./scene";
 import { element, iconButton } from "./element";
 import { factsOf, nameOf, signed } from "./facts";
 import { pathTo, type Place } from "./layout";
+import type { Scene } from "./scene";
 import type { Tree } from "./schema";
 import { tile } from "./tile";
 import { factList } from "./tree_tip";

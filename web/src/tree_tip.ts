@@ -1,8 +1,8 @@
 // What is said about the node under the pointer.
-import type { Scene } from "./scene";
 import { element } from "./element";
 import { factsOf, nameOf, plain, signed } from "./facts";
 import type { Place } from "./layout";
+import type { Scene } from "./scene";
 import type { Tree } from "./schema";
 import { tile } from "./tile";
 
