@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusion3Pipeline
 
+from emoji_model import vocabulary
 from tests.conftest import SIZES
 from treegrpo.bundled import EMOJI_CLIP, EMOJI_SD3, HELDOUT_PROMPTS, TRAIN_PROMPTS
 from treegrpo.method.sample import decode, sample
@@ -27,6 +28,10 @@ def test_prompts_are_distinct_and_held_out_ones_are_held_out():
     assert len(set(NAMES)) == len(NAMES) >= 64
 
 
+def test_prompts_are_the_names_that_the_model_is_trained_on():
+    assert sorted(NAMES) == sorted(vocabulary.NAMES)
+
+
 def test_loads_as_a_stock_pipeline_in_float32_and_draws_with_its_defaults():
     pipeline = StableDiffusion3Pipeline.from_pretrained(EMOJI_SD3)
     pipeline.set_progress_bar_config(disable=True)
@@ -48,8 +53,8 @@ def test_draws_what_the_prompt_says_in_the_style_that_it_says(policy_base):
     images = decode(policy_base, sample(policy_base, texts, 10, torch.Generator().manual_seed(0), SIZES), SIZES)
     scorer = ClipScore()
     seen = scorer.clip.embed_images(images)
-    names = (seen @ scorer.clip.embed_texts(NAMES).T).argmax(1).view(len(some), len(STYLES))
-    styles = (seen @ scorer.clip.embed_texts([f"{style} style" for style in STYLES]).T).argmax(1).view_as(names)
+    names = (seen @ scorer.clip.embed_texts(NAMES).T).argmax(1).cpu().view(len(some), len(STYLES))
+    styles = (seen @ scorer.clip.embed_texts([f"{style} style" for style in STYLES]).T).argmax(1).cpu().view_as(names)
     right_names = (names == 2 * torch.arange(len(some))[:, None]).float().mean()
     right_styles = (styles == torch.arange(len(STYLES))).float().mean()
     # The card's own figures are higher; 160 pictures leave a standard error of about 3 %.

@@ -114,7 +114,7 @@ def name_share(judge: ClipScore, evaluation: Evaluation, names: Sequence[str]) -
 def _nearest(judge: ClipScore, evaluation: Evaluation, texts: Sequence[str]) -> Tensor:
     """The place of the text closest to each picture, [P, S]."""
     similarity = judge.clip.embed_images(evaluation.images.flatten(0, 1)) @ judge.clip.embed_texts(texts).T
-    return similarity.argmax(1).view(evaluation.images.shape[:2])
+    return similarity.argmax(1).cpu().view(evaluation.images.shape[:2])
 
 
 class _Richest(Watcher):

@@ -6,8 +6,8 @@ import logging
 import os
 import warnings
 
-CHATTY = ("torchao", "torch.utils._pytree")
-"""Loggers that speak while they are imported, of kernels for other devices and of torchao's own enumerations."""
+CHATTY = ("torchao", "torch.utils._pytree", "torch.distributed.elastic.multiprocessing.redirects")
+"""Loggers that speak while they are imported: of kernels for other devices, of torchao's own enumerations, of macOS."""
 
 
 def quiet_libraries(progress: bool = False) -> None:

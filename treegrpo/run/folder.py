@@ -120,7 +120,7 @@ class RunFolder:
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add the line of one iteration to metrics.jsonl. Raises RunError when the disk refuses it."""
         try:
-            with open(self.metrics_file, "a", encoding="utf-8") as file:
+            with open(self.metrics_file, "a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 os.fsync(file.fileno())  # the state that counts this iteration must not outlive its line
