@@ -8609,9 +8609,11 @@ function zoom2() {
 function ease(part) {
   return 1 - (1 - part) ** 3;
 }
+function mix(from, to, part) {
+  return from + (to - from) * part;
+}
 function between(from, to, part) {
-  const mix2 = (a, b) => a + (b - a) * part;
-  return { x: mix2(from.x, to.x), y: mix2(from.y, to.y), k: mix2(from.k, to.k) };
+  return { x: mix(from.x, to.x, part), y: mix(from.y, to.y, part), k: mix(from.k, to.k, part) };
 }
 function calm() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -8692,9 +8694,6 @@ function centre(scene, { generation, index }) {
   }
   const [screenX, screenY] = toScreen(view, at, y);
   return [index % 2 ? screenX : screenX - zigzag(scene, generation), screenY];
-}
-function mix(from, to, part) {
-  return from + (to - from) * part;
 }
 
 // src/camera.ts

@@ -1,6 +1,7 @@
 // Edges as rivers that split: as wide as their share, in the colours of their advantages.
 import { parentIndex, rowY } from "./layout";
-import { centre, mix, rowHeight, zigzag, type Scene } from "./scene";
+import { mix } from "./motion";
+import { centre, rowHeight, zigzag, type Scene } from "./scene";
 import { stretch, toScreen, type View } from "./view";
 
 interface Edge {

@@ -5,9 +5,12 @@ export function ease(part: number): number {
   return 1 - (1 - part) ** 3;
 }
 
+export function mix(from: number, to: number, part: number): number {
+  return from + (to - from) * part;
+}
+
 export function between(from: View, to: View, part: number): View {
-  const mix = (a: number, b: number) => a + (b - a) * part;
-  return { x: mix(from.x, to.x), y: mix(from.y, to.y), k: mix(from.k, to.k) };
+  return { x: mix(from.x, to.x, part), y: mix(from.y, to.y, part), k: mix(from.k, to.k, part) };
 }
 
 /** Whether the user would rather not see things move. */

@@ -1,6 +1,7 @@
 // What one frame shows, and where its nodes are on the screen.
 import type { Theme } from "./colours";
 import { parentIndex, rowY, type Layout, type Place } from "./layout";
+import { mix } from "./motion";
 import type { Tree } from "./schema";
 import { stretch, toScreen, type View } from "./view";
 
@@ -80,8 +81,4 @@ export function centre(scene: Scene, { generation, index }: Place): [x: number, 
   }
   const [screenX, screenY] = toScreen(view, at, y);
   return [index % 2 ? screenX : screenX - zigzag(scene, generation), screenY];
-}
-
-export function mix(from: number, to: number, part: number): number {
-  return from + (to - from) * part;
 }
