@@ -10,8 +10,15 @@ COMFYUI_BIN := $(COMFYUI_VENV)/bin
 REFERENCE_VENV := .venv-reference
 REFERENCE_BIN := $(REFERENCE_VENV)/bin
 MAKEFLAGS += --jobs=2
-# Modules are compiled when they are first imported: most never are.
+# Modules are compiled when they are first imported, and kept, whatever the shell says: most never are imported.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+
+define made
+test -x $(1)/bin/python || $(PYTHON) -c 'import sys; sys.version_info < (3, 10) and sys.exit( \
+  "Python 3.10 or newer is needed, and this is " + sys.version.split()[0] + "; say which: make PYTHON=python3.12 ...")'
+test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+endef
 
 .PHONY: demo bench test test-processors tests-ready references comfyui bundled-model clean
 
@@ -49,7 +56,7 @@ bundled-model: $(VENV)/emoji-model.stamp
 	$(BIN)/python -m emoji_model.build
 
 $(VENV)/headless.stamp: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(call made,$(VENV))
 	$(BIN)/python $(PIP) --editable '.[headless]'
 	touch $@
 
@@ -64,7 +71,7 @@ $(VENV)/emoji-model.stamp: $(VENV)/headless.stamp
 	touch $@
 
 $(COMFYUI_VENV)/comfyui.stamp: requirements.txt constraints.txt $(addprefix comfyui/,requirements.txt prepare.py fetch.py)
-	test -x $(COMFYUI_BIN)/python || $(PYTHON) -m venv $(COMFYUI_VENV)
+	$(call made,$(COMFYUI_VENV))
 	$(COMFYUI_BIN)/python $(PIP) --requirement comfyui/requirements.txt --requirement requirements.txt
 	$(COMFYUI_BIN)/python -m comfyui.prepare
 	$(COMFYUI_BIN)/python -m comfyui.fetch
@@ -76,7 +83,7 @@ $(COMFYUI_VENV)/test.stamp: $(COMFYUI_VENV)/comfyui.stamp $(VENV)/test.stamp
 	touch $@
 
 $(REFERENCE_VENV)/reference.stamp: constraints.txt $(addprefix tests/rewards/reference,.txt _bare.txt)
-	test -x $(REFERENCE_BIN)/python || $(PYTHON) -m venv $(REFERENCE_VENV)
+	$(call made,$(REFERENCE_VENV))
 	$(REFERENCE_BIN)/python $(PIP) --requirement tests/rewards/reference.txt
 	$(REFERENCE_BIN)/python $(PIP) --no-deps --requirement tests/rewards/reference_bare.txt
 	$(REFERENCE_BIN)/python -m comfyui.prepare
