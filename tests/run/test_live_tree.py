@@ -1,6 +1,7 @@
 """trees/live: what can be read while a tree grows, and what stands there in the end."""
 
 import json
+import os
 
 import torch
 from PIL import Image
@@ -12,7 +13,7 @@ from treegrpo.method.grow import grow
 from treegrpo.method.plan import preset
 from treegrpo.method.process import Kernel
 from treegrpo.method.sample import decode
-from treegrpo.run import live_tree
+from treegrpo.run import atomic, live_tree
 from treegrpo.run.live_tree import LiveTree
 from treegrpo.run.outcome import Outcome
 from treegrpo.run.tree_record import record
@@ -67,3 +68,22 @@ def test_news_come_at_most_every_pause(policy, tmp_path, monkeypatch):
     follow(policy, LiveTree(tmp_path, policy.decode, seen.append))
     assert [each["step"] for each in seen] == [0, 5, 5]
     assert len(seen[1]["generations"]) == 3, "what was not told at once comes with the next news"
+
+
+def test_a_picture_that_a_browser_holds_open_is_missed_and_not_the_end(policy, tmp_path, monkeypatch):
+    """Windows refuses to replace it: here for the first two looks at pictures."""
+    seen, asked, replace = [], [], os.replace
+
+    def refuse(partial, path):
+        if path.name == "live.jpg":
+            asked.append(path)
+            if len(asked) <= 2:
+                raise PermissionError(13, "being used by another process")
+        replace(partial, path)
+
+    monkeypatch.setattr(live_tree, "PAUSE", -1.0)
+    monkeypatch.setattr(atomic, "PAUSES", ())
+    monkeypatch.setattr(os, "replace", refuse)
+    follow(policy, LiveTree(tmp_path, policy.decode, seen.append))
+    assert [len(each["generations"]) for each in seen] == [0, 0, 2, 2, 3, 3]
+    assert seen[2]["sheet"]["tiles"] == len(PROMPTS) * (1 + 2)

@@ -29,9 +29,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+        way = "close what has it open" if isinstance(error, PermissionError) else "free some space"
         raise RunError(
-            f'"{path}" could not be written ({error.strerror}); free some space or choose another folder, '
-            "then continue the run."
+            f'"{path}" could not be written ({error.strerror}); {way} or choose another folder, then continue the run.'
         ) from error
 
 

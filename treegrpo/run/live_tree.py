@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import RunError
 from ..method.plan import TreePlan
 from .latent_preview import LatentPreview
 from .outcome import Outcome
@@ -65,7 +66,7 @@ class LiveTree(Watcher):
         """See Watcher."""
         sheet = self.record["sheet"]
         self.record = record(outcome.tree, outcome.number) | {"sheet": sheet}
-        self.tell(save_tree(self.folder, LIVE, self.record))
+        self._write()
 
     def _add(self, level: int) -> None:
         self.record = self.record | {"generations": [*self.record["generations"], generation(self.plan, level)]}
@@ -74,9 +75,18 @@ class LiveTree(Watcher):
         pictures = [self.preview.draw(latents) for latents in self.inner]
         if leaves is not None:
             pictures.append(leaves)
-        self.record = save_tree(self.folder, LIVE, self.record, _of_one_shape(pictures) if pictures else None)
+        self._write(_of_one_shape(pictures) if pictures else None)
         self.shown = time.monotonic()
-        self.tell(self.record)
+
+    def _write(self, images: Tensor | None = None) -> None:
+        """Windows keeps a file as it is while a browser reads it: then nobody is told of this look."""
+        try:
+            self.record = save_tree(self.folder, LIVE, self.record, images)
+        except RunError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+        else:
+            self.tell(self.record)
 
 
 def _of_one_shape(pictures: list[Tensor]) -> Tensor:
