@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import comfy.model_management as management
-
 from ..treegrpo.backends.comfy.policy import ComfyPolicy, training
 from ..treegrpo.errors import RunError
+from ..treegrpo.memory.out_of_memory import is_out_of_memory
 from .sockets import Drawing, PolicyValue
 
 
@@ -35,7 +34,9 @@ def opened(policy: PolicyValue, drawing: Drawing) -> Iterator[ComfyPolicy]:
         try:
             live.try_conditioning()
             yield live
-        except management.OOM_EXCEPTION as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             raise RunError(
                 f"out of memory at {plan.width} x {plan.height}: lower memory_gb of this node (half of it halves the "
                 "batches), switch gradient checkpointing on in LoRA Policy, or choose a smaller picture in Tree Plan."

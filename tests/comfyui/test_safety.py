@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import comfy.latent_formats
 import comfy.model_management as management
@@ -179,6 +180,18 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(folder):
     patched.set_model_double_block_patch(NetworkPatch(model))
     with pytest.raises(UsageError, match=r"a network of its own"):
         ComfyPolicy(patched, vae, given, height=SIDE, width=SIDE)
+
+
+def test_a_full_device_is_not_taken_for_a_wrong_clip(folder, monkeypatch):
+    """Apple's has no class of errors for it."""
+    full = RuntimeError("MPS backend out of memory (MPS allocated: 17.90 GiB, max allowed: 18.13 GiB)")
+    with training():
+        policy = open_policy(*open_model("sd3", folder), "sd3")
+        monkeypatch.setattr(policy, "denoise", mock.Mock(side_effect=full))
+        with pytest.raises(RuntimeError) as caught:
+            policy.try_conditioning()
+        policy.close()
+    assert caught.value is full
 
 
 class NetworkPatch:

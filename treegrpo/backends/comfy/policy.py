@@ -21,6 +21,7 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
 
 from ...errors import UsageError, check_known
+from ...memory.out_of_memory import is_out_of_memory
 from ...method.process import Path
 from ..adapter_state import check_fits
 from ..temporarily import temporarily
@@ -125,9 +126,9 @@ class ComfyPolicy:
         x = self.initial_noise(1, sigma, torch.Generator())
         try:
             self.denoise(x, sigma, [next(iter(self.positive))])
-        except management.OOM_EXCEPTION:
-            raise
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise UsageError(
                 f"prompts: this model cannot take their conditioning ({str(error).splitlines()[0]}); "
                 "connect the CLIP that belongs to the model."
