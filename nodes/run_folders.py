@@ -13,7 +13,7 @@ from ..treegrpo.run.atomic import write_bytes
 from ..treegrpo.run.folder import RunFolder
 
 NAME = re.compile(r"[\w][\w .-]{0,99}")
-DEVICE = re.compile(r"(?i)(con|prn|aux|nul|(com|lpt)\d)( *\..*)?")
+DEVICE = re.compile(r"(?i)(con|prn|aux|nul|(com|lpt)[\d¹²³])( *\..*)?")
 """Names that Windows keeps for devices, whatever follows a point."""
 PREVIEW = re.compile(r"~[0-9a-f]{32}")
 """Ids of previews; no run can have such a name."""

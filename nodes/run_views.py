@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def run(name: str) -> Json:
         "trees": sorted(trees),
         "live": (path / "trees" / f"{LIVE}.json").is_file(),
         "folder": _shown_path(path),
-        "files": [{"picture": picture(file), "bytes": file.stat().st_size} for file in _files(path)],
+        "files": [{"picture": picture(file), "bytes": size} for file, size in _files(path)],
     }
 
 
@@ -121,7 +123,7 @@ def _summary(path: Path) -> Json:
         "after": last.get("reward", {}),
         "running": is_running(path),
         "resumable": (path / WORKFLOW).is_file(),
-        "changed": max((file.stat().st_mtime for file in _inside(path)), default=path.stat().st_mtime),
+        "changed": _changed(path),
         "thumbnail": picture(path / BEST) if (path / BEST).is_file() else None,
         "problem": problem,
     }
@@ -180,10 +182,10 @@ def _curves(rows: list[Json]) -> Json:
     }
 
 
-def _files(path: Path) -> list[Path]:
-    """The files of a run that a person may want, without those that only the program reads."""
+def _files(path: Path) -> list[tuple[Path, int]]:
+    """The files of a run that a person may want, without those that only the program reads, and their bytes."""
     found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    return found[:MOST_FILES]
+    return [(file, about.st_size) for file, about in _stats(found[:MOST_FILES])]
 
 
 def _inside(path: Path) -> list[Path]:
@@ -192,6 +194,18 @@ def _inside(path: Path) -> list[Path]:
         return list(path.iterdir())
     except OSError:
         return []
+
+
+def _changed(path: Path) -> float:
+    """When something in a folder changed last, in seconds."""
+    return max((about.st_mtime for _, about in _stats([*_inside(path), path])), default=0.0)
+
+
+def _stats(files: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """What the disk says of files, without those that are gone: they come and go while a run writes."""
+    for file in files:
+        with suppress(OSError):
+            yield file, file.stat()
 
 
 def _shown_path(path: Path) -> str:

@@ -219,7 +219,7 @@ def test_methods_name_their_sizes_as_their_authors_do(server, method, text):
     assert history.outputs["plan"]["text"] == [text]
 
 
-@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".hidden", "C:\\x", "nul\0l", "con", "Nul.txt"])
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".hidden", "C:\\x", "nul\0l", "con", "Nul.txt", "COM¹"])
 def test_a_run_name_is_no_path(server, name):
     with pytest.raises(PromptRefused, match="cannot be the name of a run"):
         server.run(training(name))

@@ -67,6 +67,15 @@ def test_a_run_is_listed_with_its_figures(server, run):
     assert ".lock" not in names
 
 
+def test_a_file_that_is_gone_when_it_is_looked_at_is_left_out(server, run):
+    """As what a run writes comes and goes; here it is a link to nowhere."""
+    gone = server.base / "output" / "treegrpo" / run / "gone"
+    gone.symlink_to("nowhere")
+    assert run in [each["run"] for each in checked("Runs", server.get("/treegrpo/runs"))["runs"]]
+    assert not any("gone" in file["picture"]["filename"] for file in server.get(f"/treegrpo/runs/{run}")["files"])
+    gone.unlink()
+
+
 def test_a_tree_has_the_rewards_of_the_run_folder_and_its_pictures(server, run):
     last, live = tree_of(server, run, 1), tree_of(server, run, "live")
     assert {key: value for key, value in last.items() if key != "sheet"} == {
