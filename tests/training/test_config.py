@@ -42,8 +42,21 @@ def test_files_that_are_not_toml(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         read_config(tmp_path / "missing.toml")
     (tmp_path / "bad.toml").write_text("= 3")
-    with pytest.raises(UsageError, match="not valid TOML"):
+    with pytest.raises(UsageError, match=r"not valid TOML \(.*\)\.$"):
         read_config(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_text('[train]\nprompts = "C:\\Users\\me\\prompts.txt"')
+    with pytest.raises(UsageError, match=r"; write paths with / or in 'single quotes'\.$"):
+        read_config(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_bytes("[model]\npath = 'Müller'".encode("latin-1"))
+    with pytest.raises(UsageError, match="is not in UTF-8"):
+        read_config(tmp_path / "bad.toml")
+
+
+def test_editors_may_begin_a_file_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "run.toml"
+    text = '[model]\npath = "x"\n[[rewards]]\nname = "clipscore"\n[train]\nprompts = ["bear"]\n'
+    file.write_text(text, encoding="utf-8-sig")
+    assert read_config(file).model.path == "x"
 
 
 def test_the_demo_configuration_is_valid():

@@ -35,8 +35,9 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # prompts and paths may have letters that a console of Windows has not
             stream.reconfigure(errors="replace")
     quiet_libraries(progress=arguments[:2] == ["rewards", "pull"])
+    sys.argv[1:] = [argument for argument in arguments if argument != "--debug"]
     try:
-        app(args=[argument for argument in arguments if argument != "--debug"])
+        app()  # given no arguments, it expands *.png where the shell does not
     except UsageError as error:
         _leave(error, 2, debug)
     except RunError as error:

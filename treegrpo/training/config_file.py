@@ -22,12 +22,15 @@ def read_config(path: Path) -> Config:
     Raises UsageError naming the file, the key and what to write instead.
     """
     try:
-        with open(path, "rb") as file:
-            tables = tomllib.load(file)
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
+        tables = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f'--config: "{path}" cannot be read ({error.strerror}).') from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f'--config: "{path}" is not in UTF-8 ({error}); save it so.') from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f'--config: "{path}" is not valid TOML ({error}).') from error
+        hint = "; write paths with / or in 'single quotes'" if "\\" in text else ""
+        raise UsageError(f'--config: "{path}" is not valid TOML ({error}){hint}.') from error
     return _beside(parse_config(tables, str(path)), path.parent)
 
 
