@@ -35,6 +35,23 @@ def open_tab(context: BrowserContext) -> Page:
     return page
 
 
+def clear(page: Page, settings: dict[str, Any]) -> None:
+    """Close everything that is open in a tab, and have these settings; it is then as if it had just been opened."""
+    page.evaluate(
+        """async (settings) => {
+            const { command, setting, sidebarTab, workflow } = app.extensionManager;
+            document.querySelectorAll('dialog[open]').forEach((dialog) => dialog.close());
+            sidebarTab.activeSidebarTabId = null;
+            for (const [name, value] of Object.entries(settings)) await setting.set(name, value);
+            await command.execute('Comfy.NewBlankWorkflow');
+            for (const open of workflow.openWorkflows.filter((each) => each !== workflow.activeWorkflow))
+                await workflow.closeWorkflow(open);
+        }""",
+        settings,
+    )
+    settle(page)
+
+
 def refresh(page: Page) -> None:
     """Load the page anew, once the draft of its workflow is kept."""
     page.wait_for_function("""() => {

@@ -1,4 +1,5 @@
-"""A browser on a real ComfyUI server. Every test has tabs of its own in it; server, browser and its cache are shared.
+"""A browser on a real ComfyUI server. The tests share both, and a tab that is cleared between them: to load ComfyUI's
+page takes longer than most tests. Other tabs are a test's own, and after a failure the first one is opened anew.
 
 A test picks ComfyUI's settings with `parametrize("settings", ...)`; looks.py has the usual choices. What the page
 looked like at the end is kept in build/screenshots.
@@ -26,7 +27,7 @@ from comfyui.serve import REPOSITORY
 from tests.comfyui.server import Server
 
 from .chromium import BrowserError, find
-from .comfy_page import NO_FIRST_WORKFLOW, SIZE, open_tab
+from .comfy_page import NO_FIRST_WORKFLOW, SIZE, clear, open_tab
 from .looks import DEFAULTS
 
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"
@@ -81,7 +82,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def person(browser: Browser, server: Server) -> Iterator[BrowserContext]:
-    """Whose tabs the tests open. Their cache of ComfyUI's page stays, which would take most of the time else."""
+    """Whose tabs the tests use."""
     with browser.new_context(base_url=f"http://127.0.0.1:{server.port}", viewport=SIZE) as person:
         person.add_init_script(NO_FIRST_WORKFLOW)
         yield person
@@ -89,10 +90,16 @@ def person(browser: Browser, server: Server) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def context(
-    person: BrowserContext, server: Server, settings: dict[str, Any], complaints: list[str], name: str
+    request: pytest.FixtureRequest,
+    person: BrowserContext,
+    server: Server,
+    settings: dict[str, Any],
+    complaints: list[str],
+    name: str,
 ) -> Iterator[BrowserContext]:
     """What the tabs of one test share; the next one finds nothing of it."""
     server.post("/settings", DEFAULTS | settings)
+    failed = request.session.testsfailed
 
     def hear(text: str, source: str) -> None:
         # A 404 of this extension's routes is an answer: there is no such run yet.
@@ -119,21 +126,14 @@ def context(
     person.remove_listener("console", read)
     person.remove_listener("weberror", fail)
     person.remove_listener("response", check)
-    close_tabs(person, f"http://127.0.0.1:{server.port}")
-
-
-def close_tabs(person: BrowserContext, address: str) -> None:
-    """Close all tabs, and forget what they have stored beside the cache."""
-    *others, last = person.pages or [person.new_page()]
-    for page in others:
+    for page in person.pages[request.session.testsfailed == failed :]:
         page.close()
-    last.goto("about:blank")  # or ComfyUI stores the draft of its workflow once more when it goes
-    origin = {"origin": address, "storageTypes": "local_storage,indexeddb"}
-    person.new_cdp_session(last).send("Storage.clearDataForOrigin", origin)
-    last.close()
 
 
 @pytest.fixture
-def page(context: BrowserContext) -> Page:
+def page(context: BrowserContext, settings: dict[str, Any]) -> Page:
     """ComfyUI's page, ready and empty. See comfy_page for what to do with it."""
-    return open_tab(context)
+    if not context.pages:
+        return open_tab(context)
+    clear(context.pages[0], DEFAULTS | settings)
+    return context.pages[0]

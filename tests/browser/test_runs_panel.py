@@ -31,8 +31,8 @@ def train(page: Page, name: str, iterations: int = 2) -> None:
     open_workflow(page, "quickstart")
     shorten(page)
     trainer = node(page, "TreeGRPO_Train")
-    set_widget(page, trainer, "run", name)
-    set_widget(page, trainer, "iterations", iterations)
+    for setting, value in {"run": name, "iterations": iterations, "evaluate_every": 0}.items():
+        set_widget(page, trainer, setting, value)
 
 
 def panel(page: Page) -> Locator:

@@ -35,8 +35,7 @@ from .comfy_page import (
     widget,
 )
 from .looks import canvas_and_nodes_2, each_look
-from .tree_widget import card, click, fact, frames, place, tree_of, view, wait_for_generations
-from .tree_widget import generations as seen_generations
+from .tree_widget import card, click, fact, frames, place, tree_of, view, wait_for_generations, watch, watched
 
 LEAVES = 4096
 
@@ -46,7 +45,7 @@ def quickstart(page: Page, run: str, **train: Any) -> str:
     open_workflow(page, "quickstart")
     shorten(page)
     trainer = node(page, "TreeGRPO_Train")
-    for name, value in {"run": run, **train}.items():
+    for name, value in {"run": run, "evaluate_every": 0, **train}.items():
         set_widget(page, trainer, name, value)
     show(page, trainer)
     return trainer
@@ -58,19 +57,15 @@ def folder(server: Server, run: str) -> Path:
 
 @each_look
 def test_it_grows_and_tells_what_is_in_the_run_folder(page: Page, server: Server, name: str) -> None:
-    trainer = quickstart(page, name, iterations=2, prompts_per_iteration=4)
+    trainer = quickstart(page, name, iterations=2)
     plan = node(page, "TreeGRPO_Plan")
     for setting, value in {"method.branch": 3, "method.depth": 3, "steps": 10}.items():
         set_widget(page, plan, setting, value)
     expect(page.locator(".treegrpo .blank:visible")).to_contain_text("Nothing has grown yet")
-    prompt = start(page)
     canvas = tree_of(page, trainer)
-    grown = {seen_generations(canvas)}
-    while prompt not in (history := server.get(f"/history/{prompt}")):
-        grown.add(seen_generations(canvas))
-        page.wait_for_timeout(20)
-    assert history[prompt]["status"]["status_str"] == "success"
-    assert len(grown) > 2, f"it was seen with {grown} generations only"
+    watch(canvas)
+    run(page, server)
+    assert len(watched(canvas)) > 2, f"it was seen with {watched(canvas)} generations only"
     wait_for_generations(page, canvas, 4)
     page.wait_for_function("canvas => canvas.treegrpo.view().iteration === 1", arg=canvas)
     show(page, trainer)

@@ -33,6 +33,23 @@ def generations(canvas: ElementHandle) -> int:
     return len({each["generation"] for each in view(canvas)["nodes"]})
 
 
+def watch(canvas: ElementHandle) -> None:
+    """Keep what can be seen in every frame from now on, which the test may be too slow to ask for: see `watched`."""
+    canvas.evaluate("""canvas => {
+        canvas.watched = new Set();
+        const look = () => {
+            canvas.watched.add(new Set(canvas.treegrpo.view().nodes.map((node) => node.generation)).size);
+            requestAnimationFrame(look);
+        };
+        look();
+    }""")
+
+
+def watched(canvas: ElementHandle) -> set[int]:
+    """How many generations could be seen at any time since `watch`."""
+    return set(canvas.evaluate("canvas => [...canvas.watched]"))
+
+
 def wait_for_generations(page: Page, canvas: ElementHandle, count: int, timeout: float = 180) -> View:
     """Wait until so many generations can be seen."""
     for _ in range(int(timeout / 0.05)):
@@ -60,13 +77,21 @@ def _place(canvas: ElementHandle, generation: int, index: int) -> tuple[float, f
     return box["x"] + scale * found[0]["x"], box["y"] + scale * found[0]["y"]
 
 
-def click(page: Page, canvas: ElementHandle, generation: int, index: int, **how: Any) -> None:
-    """Click a node of the tree."""
-    if modifier := how.pop("modifier", None):
-        page.keyboard.down(modifier)
-    page.mouse.click(*place(page, canvas, generation, index))
-    if modifier:
-        page.keyboard.up(modifier)
+def click(page: Page, canvas: ElementHandle, generation: int, index: int, modifier: str | None = None) -> None:
+    """Pick a node of the tree by a click, or by another where the tree has moved under the first, as when curves come
+    below it. modifier: a key that is held."""
+    for _ in range(5):
+        if modifier:
+            page.keyboard.down(modifier)
+        page.mouse.click(*place(page, canvas, generation, index))
+        if modifier:
+            page.keyboard.up(modifier)
+        settle(page)
+        if {"generation": generation, "index": index} in view(canvas)["picked"]:
+            return
+        if not modifier:
+            page.keyboard.press("Escape")  # closes the card of another node, which may cover this one
+    raise AssertionError(f"{view(canvas)['picked']} were picked, not node {index} of generation {generation}")
 
 
 def card(page: Page) -> Locator:
