@@ -23,18 +23,23 @@ from treegrpo.training.config import Config
 from treegrpo.training.config_file import parse_config
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """What tests/parts.py asks for to play another processor."""
-    parser.addoption("--without-onednn", action="store_true", help="compute by torch's own kernels")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests whose numbers hang on kernels compute by those of oneDNN, and by torch's own."""
+    if metafunc.definition.get_closest_marker("kernels"):
+        metafunc.fixturenames.append("onednn")
+        metafunc.parametrize("onednn", [True, False], ids=["onednn", "torch"], indirect=True)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """See pytest_addoption."""
-    if config.getoption("--without-onednn"):
-        torch.backends.mkldnn.enabled = False
+@pytest.fixture
+def onednn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whether oneDNN may be used."""
+    with torch.backends.mkldnn.flags(enabled=request.param):
+        yield
 
 
 SIZES = BatchSizes(rollout=64, training=8, decode=8)
+SIDE = 32
+"""Pixels of pictures in short runs, half of what the bundled model was made for: its VAE takes most of the time."""
 
 
 def open_policy(**settings: Any) -> DiffusersPolicy:
@@ -56,7 +61,7 @@ def small_config(folder: Path, **train: Any) -> Config:
     prompts.write_text("bear\nfrog\nbell\n")
     return parse_config(
         {
-            "model": {"path": str(EMOJI_SD3), "max_sequence_length": 2},
+            "model": {"path": str(EMOJI_SD3), "max_sequence_length": 2, "height": SIDE, "width": SIDE},
             "lora": {"rank": 2, "alpha": 4},
             "plan": {"steps": 4, "branch": 2, "depth": 2},
             "rewards": [{"name": "jpeg_compressibility"}],

@@ -1,6 +1,7 @@
 """Work on several real processes that are joined as ranks of one job.
 
-The processes stay for the next job of a test session: importing everything takes them longer than most jobs do.
+The processes stay for the next job of a test session, and begin as copies of one that has imported everything, where
+the system can copy processes: importing takes longer than most jobs do.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import pytest
 import torch
 
 from treegrpo.method.ranks import joined
@@ -54,11 +56,21 @@ def on_ranks(work: Callable, *arguments: Any, size: int = 2, sharded: bool = Fal
     return results
 
 
+def start(work: Callable, *arguments: Any) -> BaseProcess:
+    """work(*arguments) in a new process, with a core for itself."""
+    copied = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if copied else "spawn")
+    context.set_forkserver_preload(["treegrpo.training", "treegrpo.backends.diffusers"])
+    process = context.Process(target=_work, args=(_place(work), arguments), daemon=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # threads do not survive copying
+        process.start()
+    return process
+
+
 def _start() -> tuple[BaseProcess, Connection]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_wait_for_work, args=(theirs,), daemon=True)
-    process.start()
+    ours, theirs = multiprocessing.Pipe()
+    process = start(_wait_for_work, theirs)
     theirs.close()
     return process, ours
 
@@ -68,17 +80,26 @@ def _place(work: Callable) -> tuple[str, str]:
     return work.__module__[work.__module__.index("tests.") :], work.__name__
 
 
+def _found(place: tuple[str, str]) -> Callable:
+    module, name = place
+    return getattr(importlib.import_module(module), name)
+
+
+def _work(place: tuple[str, str], arguments: tuple) -> None:
+    _found(place)(*arguments)
+
+
 def _wait_for_work(pipe: Connection) -> None:
     """Do one job after another until one fails, which may leave this process half joined."""
     torch.set_num_threads(1)
     failure = None
     while failure is None:
         rank, job = pickle.loads(pipe.recv_bytes())
-        size, port, sharded, (module, name), arguments = pickle.loads(job)
+        size, port, sharded, place, arguments = pickle.loads(job)
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         os.environ["ACCELERATE_USE_FSDP"] = str(sharded).lower()
         try:
-            work = getattr(importlib.import_module(module), name)
+            work = _found(place)
             with joined() as ranks:
                 result = work(ranks, *arguments)
         except BaseException:

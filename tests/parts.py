@@ -26,9 +26,12 @@ COUNTS = "COUNTS"
 PYTEST = (".venv/bin/pytest", f"--junitxml={COUNTS}")
 COMFYUI = (".venv-comfyui/bin/python", "-m", "pytest", f"--junitxml={COUNTS}")
 VITEST = ("--reporter=default", "--reporter=junit", f"--outputFile.junit={COUNTS}")
-RUNS = ("tests/cli", "tests/scripts", "tests/training")
-"""Tests that start most of the processes."""
+RANKS = ("backends/test_sharding.py", "memory/test_out_of_memory.py", "method/test_ranks.py", "method/test_update.py")
+RUNS = ("tests/cli", "tests/scripts", "tests/training", *(f"tests/{file}" for file in RANKS))
+"""Tests that start processes, which they share."""
 KERNELS = ("-m", "kernels and not long")
+LOWEST = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
+MARKED = [file for file in (ROOT / "tests").rglob("test_*.py") if "mark.kernels" in file.read_text(encoding="utf-8")]
 
 
 @dataclass(frozen=True)
@@ -43,25 +46,27 @@ def played(*options: str, **variables: str) -> Part:
     """The tests whose numbers hang on a processor's kernels, with those that torch, oneDNN and MKL are told to use.
 
     They take the best that the processor has up to what they are told, but for ATen, which believes what it is told.
+    The parts that they belong to have them too, with the processor's own kernels.
     """
-    return Part(((*PYTEST, *KERNELS, *options), (*COMFYUI, *KERNELS, *options, "tests/comfyui")), variables)
+    comfyui = [str(file) for file in MARKED if file.parent.name == "comfyui"]
+    others = [str(file) for file in MARKED if file.parent.name != "comfyui"]
+    return Part(((*PYTEST, *KERNELS, *options, *others), (*COMFYUI, *KERNELS, *options, *comfyui)), variables)
 
 
 PARTS = {
     "runs": Part(((*PYTEST, *RUNS),)),
     "browser": Part(((*COMFYUI, "-rs", "--no-fold-skipped", "tests/browser"),)),
-    "library": Part(((*PYTEST, *(f"--ignore={folder}" for folder in RUNS)),)),
+    "library": Part(((*PYTEST, *(f"--ignore={each}" for each in RUNS)),)),
     "comfyui": Part(((*COMFYUI, "tests/comfyui"),)),
     "front end": Part((("npm", "--prefix", "web", "test", "--", *VITEST),)),
     "style and types": Part(
         ((".venv/bin/ruff", "check"), (".venv/bin/ruff", "format", "--check"), (".venv/bin/mypy",))
     ),
-    "lowest": played(ATEN_CPU_CAPABILITY="default", ONEDNN_MAX_CPU_ISA="SSE41", MKL_ENABLE_INSTRUCTIONS="SSE4_2"),
-    "without oneDNN": played("--without-onednn"),
+    "lowest": played("-k", "onednn", **LOWEST),
 }
 PROCESSORS = {
     "lowest": PARTS["lowest"],
-    "without oneDNN": PARTS["without oneDNN"],
+    "lowest, without oneDNN": played("-k", "torch", **LOWEST),
     "AVX2": played(ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", MKL_ENABLE_INSTRUCTIONS="AVX2"),
     "AVX-512": played(ONEDNN_MAX_CPU_ISA="AVX512_CORE", MKL_ENABLE_INSTRUCTIONS="AVX512"),
     "AVX-512 with bfloat16": played(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16"),
@@ -86,7 +91,7 @@ def run(name: str, part: Part) -> Result:
     """Run a part, keep what it says, and count."""
     began, result = time.monotonic(), Result(name)
     print(f"{name} ...", flush=True)
-    log = LOGS / f"{name.replace(' ', '-')}.log"
+    log = LOGS / f"{name.replace(',', '').replace(' ', '-')}.log"
     with open(log, "wb") as file:
         for number, command in enumerate(part.commands):
             counts = log.with_name(f"{log.stem}-{number}.xml")

@@ -246,6 +246,12 @@ def test_rewards_list_says_what_is_missing(treegrpo, tmp_path):
     assert any("imagereward" in row and "not here" not in row for row in rows)
 
 
+def test_what_needs_no_weights_cannot_be_pulled(treegrpo):
+    code, _, err = treegrpo("rewards", "pull", "jpeg_compressibility")
+    assert code == 2
+    assert err.startswith('treegrpo: rewards pull: "jpeg_compressibility" is unknown; choose one of aesthetic, ')
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

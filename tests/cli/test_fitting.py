@@ -6,17 +6,17 @@ from treegrpo.bench.variants import changed
 from treegrpo.cli.headless import train_from_config
 from treegrpo.errors import RunError
 
-DECODING, OPENING = "training.iteration.decode", "cli.headless.build_policy"
+GROWING, OPENING = "training.iteration.grow", "cli.headless.build_policy"
 DRAWING = {"gradient_checkpointing": True, "offload": True, "tiled_decode": True}
 
 
 @pytest.mark.parametrize(
     ("work", "settings", "sentence"),
     [
-        (DECODING, {}, r"set model\.gradient_checkpointing = true or .* and continue the run"),
-        (DECODING, {"gradient_checkpointing": True}, r"set model\.offload = true or model\.tiled_decode"),
-        (DECODING, DRAWING, r'lower height and width, or with model\.weights = "int8"'),
-        (DECODING, {**DRAWING, "weights": "int8"}, r"start another run with lower height and width\.$"),
+        (GROWING, {}, r"set model\.gradient_checkpointing = true or .* and continue the run"),
+        (GROWING, {"gradient_checkpointing": True}, r"set model\.offload = true or model\.tiled_decode"),
+        (GROWING, DRAWING, r'lower height and width, or with model\.weights = "int8"'),
+        (GROWING, {**DRAWING, "weights": "int8"}, r"start another run with lower height and width\.$"),
         (OPENING, {}, r'does not fit; set model\.offload = true or model\.weights = "int8"'),
         (OPENING, {**DRAWING, "weights": "int8"}, r"does not fit; choose a smaller one"),
     ],

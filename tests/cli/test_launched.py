@@ -1,6 +1,6 @@
 """Runs that torchrun and accelerate launch have started on two processes: docs/scale.md, done for real.
 
-Each takes half a minute, so `make test` has one of torchrun, of accelerate and of FSDP; `make bench` has all.
+Each takes half a minute, so `make test` has one of torchrun, and one of accelerate with FSDP; `make bench` has all.
 """
 
 import json
@@ -10,14 +10,20 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 
 from tests.conftest import small_config
+from tests.on_ranks import on_ranks
 from treegrpo.bundled import EMOJI_SD3
 from treegrpo.cli import main
+from treegrpo.run.folder import RunFolder
+from treegrpo.training import build_policy, build_rewards, train
+from treegrpo.training.config_file import read_config
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "accelerate"
@@ -120,11 +126,19 @@ def finished(tmp_path_factory):
     return config, folder / "run"
 
 
+@pytest.mark.long
 def test_accelerate_launch_runs_the_recipe(finished):
     _, run = finished
     assert iterations_in(run) == list(range(8))
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert all(row["leaves"] == 8 and row["ratio_error"] == [0.0] for row in rows)
+
+
+def test_recipes_of_one_machine_differ_in_what_the_processes_hold_alone():
+    """So that what is launched with one of them goes for the other, as accelerate reads them."""
+    each, together = (vars(load_config_from_file(str(RECIPES / f"{name}.yaml"))) for name in ("one-machine", "fsdp"))
+    assert {key for key in each if each[key] != together[key]} == {"distributed_type", "fsdp_config"}
+    assert (each["distributed_type"], each["num_processes"]) == ("MULTI_GPU", 2)
 
 
 @pytest.mark.long
@@ -209,16 +223,25 @@ def test_a_rank_with_another_config_is_named(tmp_path):
     assert sentences == ["treegrpo: train.seed: rank 1 has 5 and rank 0 has 0; give all ranks the same config."]
 
 
-def test_the_recipe_of_a_network_that_all_hold_together_gives_the_same_lora(finished, tmp_path):
-    _, undisturbed = finished
-    evaluation = f'[evaluation]\nprompts = "{tmp_path / "prompts.txt"}"\nevery = 4\nimages_per_prompt = 2\n'
-    config = write_config(tmp_path, 8, more=evaluation)
-    code, out, sentences = ended(launch(accelerate("fsdp.yaml"), config, tmp_path / "run"))
+def held_each(ranks, file, out):
+    """The run of a config file on ranks that hold the network each."""
+    config = read_config(file)
+    with RunFolder(out) if ranks.first else nullcontext() as folder:
+        for _ in train(build_policy(config), build_rewards(config.rewards), config, folder, ranks=ranks):
+            pass
+
+
+def test_the_recipe_of_a_network_that_all_hold_together_gives_the_same_lora(tmp_path):
+    on_ranks(held_each, write_config(tmp_path, 4), tmp_path / "each")
+    evaluation = f'[evaluation]\nprompts = "{tmp_path / "prompts.txt"}"\nevery = 2\nimages_per_prompt = 2\n'
+    config = write_config(tmp_path, 4, more=evaluation)
+    code, out, sentences = ended(launch(accelerate("fsdp.yaml"), config, tmp_path / "together"))
     assert (code, sentences) == (0, [])
     assert out.count("reward") == 1, "only the first rank prints"
-    file = "lora.safetensors"
-    assert (tmp_path / "run" / file).read_bytes() == (undisturbed / file).read_bytes()
-    assert {"3.jpg", "7.jpg"} == {sheet.name for sheet in (tmp_path / "run" / "samples").iterdir()}
+    each, together = tmp_path / "each", tmp_path / "together"
+    assert iterations_in(together) == iterations_in(each) == list(range(4))
+    assert (together / "lora.safetensors").read_bytes() == (each / "lora.safetensors").read_bytes()
+    assert {"1.jpg", "3.jpg"} == {sheet.name for sheet in (together / "samples").iterdir()}
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from tests.conftest import open_policy, small_config
+from tests.conftest import SIDE, open_policy, small_config
 from tests.on_ranks import on_ranks
 from treegrpo.memory.out_of_memory import halved, in_smaller_batches, is_out_of_memory
 from treegrpo.method.grow import BatchSizes
@@ -21,7 +21,7 @@ PROMPTS = ["bear", "frog", "bell"]
 
 def run(folder, sizes, limit=None, after=0, ranks=ALONE):
     """(adapter after three iterations of two passes, reports); from call `after` on, more than `limit` rows fail."""
-    policy = open_policy(rank=2)
+    policy = open_policy(rank=2, height=SIDE, width=SIDE)
     calls = 0
     denoise = policy.denoise
 

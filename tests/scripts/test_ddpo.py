@@ -50,17 +50,17 @@ def check(lines, iterations):
 
 
 def test_the_example_trains_and_goes_on(model, tmp_path, example):
-    command = [sys.executable, *arguments(model, tmp_path / "run", "ddpo", 1)]
+    command = [sys.executable, *arguments(model, tmp_path / "run", "treegrpo", 1)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), "nobody else speaks"
     check(lines_of(tmp_path / "run"), 1)
-    example(*arguments(model, tmp_path / "run", "ddpo", 2))
+    example(*arguments(model, tmp_path / "run", "treegrpo", 2))
     check(lines_of(tmp_path / "run"), 2)
     assert (tmp_path / "run" / "lora.safetensors").exists()
 
 
-def test_a_tree_is_another_method_of_the_same_program(model, tmp_path, example):
-    example(*arguments(model, tmp_path / "run", "treegrpo", 1))
+def test_ddpo_is_another_method_of_the_same_program(model, tmp_path, example):
+    example(*arguments(model, tmp_path / "run", "ddpo", 1))
     check(lines_of(tmp_path / "run"), 1)
 
 

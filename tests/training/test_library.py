@@ -1,12 +1,11 @@
 """The library as a Python program uses it: docs/library.md."""
 
-import os
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 from tests.conftest import open_policy, small_config
+from treegrpo.rewards import registry
 from treegrpo.rewards.jpeg import JpegCompressibility
 from treegrpo.run import lora_file
 from treegrpo.run.folder import RunFolder
@@ -16,17 +15,19 @@ ROOT = Path(__file__).parents[2]
 REWARDS = [(JpegCompressibility(), 1.0)]
 
 
-def test_the_documented_program_learns_and_leaves_nothing_behind(tmp_path):
+def test_the_documented_program_learns_and_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
     text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
     [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    rewards = [float(line.split()[1]) for line in done.stdout.splitlines()]
+    file, here = tmp_path / "program.py", tmp_path / "here"
+    file.write_text(program, encoding="utf-8")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(registry, "REGISTERED", {})
+    runpy.run_path(str(file), run_name="__main__")
+    rewards = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
     assert len(rewards) == 6
     assert max(rewards[-3:]) > rewards[0] + 0.1
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def with_heldout(config):
