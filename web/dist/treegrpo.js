@@ -8622,6 +8622,7 @@ function calm() {
 // src/view.ts
 var WHOLE = { x: 0, y: 0, k: 1 };
 var WIDEST = 2.5;
+var ROOM = 50;
 function stretch(k) {
   return Math.min(k, WIDEST);
 }
@@ -8649,6 +8650,12 @@ function zoomed(view, factor, x, y) {
 function kept(view, width, height) {
   const keep = (at, size, scale) => Math.min(size / 2, Math.max(size / 2 - size * scale, at));
   return { k: view.k, x: keep(view.x, width, stretch(view.k)), y: keep(view.y, height, view.k) };
+}
+function showing(view, x, y, width, height) {
+  const push = (at, size) => at < ROOM ? ROOM - at : at > size - ROOM ? size - ROOM - at : 0;
+  const [atX, atY] = toScreen(view, x, y);
+  const [dx, dy] = [push(atX, width), push(atY, height)];
+  return (dx || dy) && stretch(view.k) > 1 ? { k: view.k, x: view.x + dx, y: view.y + dy } : view;
 }
 
 // src/scene.ts
@@ -8730,10 +8737,13 @@ function camera(canvas, changed, began) {
     glide = { from: view, to, start: calm() ? start2 - GLIDE : start2 };
     changed();
   }
+  function target() {
+    return glide?.to ?? view;
+  }
   function limited(to) {
     const [least, most] = zooming.scaleExtent();
     if (to.k <= least) return WHOLE;
-    return to.k > most ? glide?.to ?? view : keptInside(to);
+    return to.k > most ? target() : keptInside(to);
   }
   select(canvas).call(zooming).on("dblclick.zoom", null);
   canvas.addEventListener("dblclick", (event) => {
@@ -8752,9 +8762,6 @@ function camera(canvas, changed, began) {
     get view() {
       return view;
     },
-    get target() {
-      return glide?.to ?? view;
-    },
     get dragging() {
       return dragging;
     },
@@ -8765,10 +8772,13 @@ function camera(canvas, changed, began) {
       if (part === 1) glide = null;
       return glide !== null;
     },
-    glideTo,
+    reveal(x, y) {
+      const to = showing(target(), x, y, canvas.clientWidth, canvas.clientHeight - AXIS2);
+      if (to !== target()) glideTo(to);
+    },
     zoomBy(factor) {
       const middle = [canvas.clientWidth / 2, (canvas.clientHeight - AXIS2) / 2];
-      glideTo(limited(zoomed(glide?.to ?? view, factor, ...middle)));
+      glideTo(limited(zoomed(target(), factor, ...middle)));
     },
     fit: () => glideTo(WHOLE),
     reset() {
@@ -9075,6 +9085,20 @@ function drawTree(context, scene) {
   drawAxis(context, scene);
 }
 
+// src/growth.ts
+var EASE = 450;
+var STAGGER = 110;
+function growth() {
+  let born = [];
+  return {
+    show(count, grows, now2) {
+      if (!grows) born = [];
+      for (let i = born.length; i < count; i++) born[i] = calm() ? 0 : now2 + (grows ? 0 : i * STAGGER);
+    },
+    at: (now2) => born.map((start2) => ease(Math.min(1, Math.max(0, (now2 - start2) / EASE))))
+  };
+}
+
 // src/hits.ts
 function pointOf(event, canvas) {
   const box = canvas.getBoundingClientRect();
@@ -9297,8 +9321,6 @@ function difference(tree, prompt, a, b) {
 }
 
 // src/tree_view.ts
-var EASE = 450;
-var STAGGER = 110;
 var NEAREST = 150;
 function treeView(said) {
   const canvas = element("canvas", {
@@ -9317,7 +9339,6 @@ function treeView(said) {
   let tree = null;
   let prompt = 0;
   let scene = null;
-  let born = [];
   let focus = null;
   let hover = null;
   let picked = [];
@@ -9326,6 +9347,7 @@ function treeView(said) {
   let lastFrame = 0;
   const frames = [];
   const seen = camera(canvas, changed, () => tip.hide());
+  const appearing = growth();
   const sheet = sheetLoader(() => {
     said(sheet.missing ? "The pictures of this tree are gone." : "");
     showCard();
@@ -9339,7 +9361,7 @@ function treeView(said) {
     if (lastFrame) frames.push(now2 - lastFrame);
     if (frames.length > 240) frames.shift();
     const gliding = seen.advance(now2);
-    const grown = born.map((at) => ease(Math.min(1, Math.max(0, (now2 - at) / EASE))));
+    const grown = appearing.at(now2);
     update(grown);
     if (scene && context) drawTree(context, scene);
     else context?.clearRect(0, 0, canvas.width, canvas.height);
@@ -9451,8 +9473,11 @@ function treeView(said) {
       if (focus) pick(focus, shiftKey);
     } else if (key.startsWith("Arrow")) {
       const place = focus ? neighbour(tree, prompt, focus, key) : { generation: 0, index: 0 };
-      if (place) focus = place;
-      if (place) reveal(place);
+      if (place) {
+        const { x, counts } = scene.layout;
+        seen.reveal(x[place.generation], rowY(scene.layout, counts[place.generation], place.index));
+        focus = place;
+      }
       speak();
       changed();
     } else return false;
@@ -9461,22 +9486,9 @@ function treeView(said) {
   function speak() {
     voice.textContent = tree && focus ? spoken(tree, prompt, focus) : "";
   }
-  function reveal(place) {
-    if (!scene) return;
-    const { x, counts, top, bottom } = scene.layout;
-    const { target } = seen;
-    const rows = (bottom - top) / counts[place.generation];
-    const [atX, atY] = toScreen(target, x[place.generation], top + (place.index + 0.5) * rows);
-    const push = (at, size) => at < 50 ? 50 - at : at > size - 50 ? size - 50 - at : 0;
-    const [dx, dy] = [push(atX, scene.width), push(atY, scene.height - AXIS2)];
-    if ((dx || dy) && stretch(target.k) > 1) seen.glideTo({ k: target.k, x: target.x + dx, y: target.y + dy });
-  }
   function show(next, ofPrompt) {
     const grows = next && tree && next.iteration === tree.iteration && next.generations.length >= tree.generations.length;
-    const now2 = performance.now();
-    if (!next) born = [];
-    else if (!grows) born = next.generations.map((_2, i) => calm() ? 0 : now2 + i * STAGGER);
-    else for (let i = born.length; i < next.generations.length; i++) born[i] = calm() ? 0 : now2;
+    appearing.show(next?.generations.length ?? 0, Boolean(grows), performance.now());
     if (!grows) seen.reset();
     if (!grows || ofPrompt !== prompt) {
       picked = [];
@@ -9486,7 +9498,7 @@ function treeView(said) {
     tree = next;
     prompt = ofPrompt;
     sheet.load(next?.sheet ?? null);
-    update(born.map(() => 1));
+    update(appearing.at(Infinity));
     showCard();
     changed();
   }

@@ -3,16 +3,15 @@ import { select } from "d3-selection";
 import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
 import { between, calm, ease } from "./motion";
 import { AXIS } from "./scene";
-import { kept, moved, WHOLE, zoomed, type View } from "./view";
+import { kept, moved, showing, WHOLE, zoomed, type View } from "./view";
 
 export interface Camera {
   readonly view: View;
-  /** Where it is on its way to, so that one key press goes on from where the last one leads. */
-  readonly target: View;
   readonly dragging: boolean;
   /** Moves on to a moment in ms; whether it is still on its way. */
   advance(now: number): boolean;
-  glideTo(to: View): void;
+  /** Pans so that a point of the tree, in pixels before zoom, is seen. */
+  reveal(x: number, y: number): void;
   /** Larger by a factor, around the middle. */
   zoomBy(factor: number): void;
   /** Shows all. */
@@ -69,10 +68,15 @@ export function camera(canvas: HTMLCanvasElement, changed: () => void, began: ()
     changed();
   }
 
+  /** Where it is on its way to, so that one key press goes on from where the last one leads. */
+  function target(): View {
+    return glide?.to ?? view;
+  }
+
   function limited(to: View): View {
     const [least, most] = zooming.scaleExtent();
     if (to.k <= least) return WHOLE;
-    return to.k > most ? (glide?.to ?? view) : keptInside(to);
+    return to.k > most ? target() : keptInside(to);
   }
 
   select(canvas).call(zooming).on("dblclick.zoom", null);
@@ -94,9 +98,6 @@ export function camera(canvas: HTMLCanvasElement, changed: () => void, began: ()
     get view() {
       return view;
     },
-    get target() {
-      return glide?.to ?? view;
-    },
     get dragging() {
       return dragging;
     },
@@ -107,10 +108,13 @@ export function camera(canvas: HTMLCanvasElement, changed: () => void, began: ()
       if (part === 1) glide = null;
       return glide !== null;
     },
-    glideTo,
+    reveal(x, y) {
+      const to = showing(target(), x, y, canvas.clientWidth, canvas.clientHeight - AXIS);
+      if (to !== target()) glideTo(to);
+    },
     zoomBy(factor) {
       const middle = [canvas.clientWidth / 2, (canvas.clientHeight - AXIS) / 2] as const;
-      glideTo(limited(zoomed(glide?.to ?? view, factor, ...middle)));
+      glideTo(limited(zoomed(target(), factor, ...middle)));
     },
     fit: () => glideTo(WHOLE),
     reset() {

@@ -4,15 +4,15 @@ import { themeOf } from "./colours";
 import { drawTree } from "./draw_tree";
 import { element } from "./element";
 import { factsOf, neighbour, spoken, strongest } from "./facts";
+import { growth } from "./growth";
 import { nodeAt, pointOf, screenNodes, type ScreenNode } from "./hits";
-import { layout, pathTo, type Place } from "./layout";
-import { calm, ease } from "./motion";
+import { layout, pathTo, rowY, type Place } from "./layout";
 import { AXIS, type Scene } from "./scene";
 import type { Tree } from "./schema";
 import { sheetLoader } from "./sheet";
 import { treeCard } from "./tree_card";
 import { treeTip } from "./tree_tip";
-import { stretch, toScreen, type View } from "./view";
+import type { View } from "./view";
 
 export interface TreeView {
   element: HTMLElement;
@@ -33,8 +33,6 @@ export interface TreeHook {
   };
 }
 
-const EASE = 450;
-const STAGGER = 110;
 /** Pixels between leaves when they are seen from nearest. */
 const NEAREST = 150;
 
@@ -56,7 +54,6 @@ export function treeView(said: (note: string) => void): TreeView {
   let tree: Tree | null = null;
   let prompt = 0;
   let scene: Scene | null = null;
-  let born: number[] = [];
   let focus: Place | null = null;
   let hover: Place | null = null;
   let picked: Place[] = [];
@@ -66,6 +63,7 @@ export function treeView(said: (note: string) => void): TreeView {
   const frames: number[] = [];
 
   const seen = camera(canvas, changed, () => tip.hide());
+  const appearing = growth();
   const sheet = sheetLoader(() => {
     said(sheet.missing ? "The pictures of this tree are gone." : "");
     showCard();
@@ -83,7 +81,7 @@ export function treeView(said: (note: string) => void): TreeView {
     if (lastFrame) frames.push(now - lastFrame);
     if (frames.length > 240) frames.shift();
     const gliding = seen.advance(now);
-    const grown = born.map((at) => ease(Math.min(1, Math.max(0, (now - at) / EASE))));
+    const grown = appearing.at(now);
     update(grown);
     if (scene && context) drawTree(context, scene);
     else context?.clearRect(0, 0, canvas.width, canvas.height);
@@ -211,8 +209,11 @@ export function treeView(said: (note: string) => void): TreeView {
       if (focus) pick(focus, shiftKey);
     } else if (key.startsWith("Arrow")) {
       const place = focus ? neighbour(tree, prompt, focus, key) : { generation: 0, index: 0 };
-      if (place) focus = place;
-      if (place) reveal(place);
+      if (place) {
+        const { x, counts } = scene.layout;
+        seen.reveal(x[place.generation], rowY(scene.layout, counts[place.generation], place.index));
+        focus = place;
+      }
       speak();
       changed();
     } else return false;
@@ -223,27 +224,12 @@ export function treeView(said: (note: string) => void): TreeView {
     voice.textContent = tree && focus ? spoken(tree, prompt, focus) : "";
   }
 
-  /** Pans so that a node is seen. */
-  function reveal(place: Place): void {
-    if (!scene) return;
-    const { x, counts, top, bottom } = scene.layout;
-    const { target } = seen;
-    const rows = (bottom - top) / counts[place.generation];
-    const [atX, atY] = toScreen(target, x[place.generation], top + (place.index + 0.5) * rows);
-    const push = (at: number, size: number) => (at < 50 ? 50 - at : at > size - 50 ? size - 50 - at : 0);
-    const [dx, dy] = [push(atX, scene.width), push(atY, scene.height - AXIS)];
-    if ((dx || dy) && stretch(target.k) > 1) seen.glideTo({ k: target.k, x: target.x + dx, y: target.y + dy });
-  }
-
   // --- what is shown
 
   function show(next: Tree | null, ofPrompt: number): void {
     const grows =
       next && tree && next.iteration === tree.iteration && next.generations.length >= tree.generations.length;
-    const now = performance.now();
-    if (!next) born = [];
-    else if (!grows) born = next.generations.map((_, i) => (calm() ? 0 : now + i * STAGGER));
-    else for (let i = born.length; i < next.generations.length; i++) born[i] = calm() ? 0 : now;
+    appearing.show(next?.generations.length ?? 0, Boolean(grows), performance.now());
     if (!grows) seen.reset();
     if (!grows || ofPrompt !== prompt) {
       picked = [];
@@ -253,7 +239,7 @@ export function treeView(said: (note: string) => void): TreeView {
     tree = next;
     prompt = ofPrompt;
     sheet.load(next?.sheet ?? null);
-    update(born.map(() => 1));
+    update(appearing.at(Infinity));
     showCard();
     changed();
   }

@@ -9,6 +9,7 @@ export interface View {
 
 export const WHOLE: View = { x: 0, y: 0, k: 1 };
 const WIDEST = 2.5;
+const ROOM = 50;
 
 export function stretch(k: number): number {
   return Math.min(k, WIDEST);
@@ -44,4 +45,12 @@ export function zoomed(view: View, factor: number, x: number, y: number): View {
 export function kept(view: View, width: number, height: number): View {
   const keep = (at: number, size: number, scale: number) => Math.min(size / 2, Math.max(size / 2 - size * scale, at));
   return { k: view.k, x: keep(view.x, width, stretch(view.k)), y: keep(view.y, height, view.k) };
+}
+
+/** Panned so that a point of the tree is seen with room around it; the view itself where it is, or where all is seen. */
+export function showing(view: View, x: number, y: number, width: number, height: number): View {
+  const push = (at: number, size: number) => (at < ROOM ? ROOM - at : at > size - ROOM ? size - ROOM - at : 0);
+  const [atX, atY] = toScreen(view, x, y);
+  const [dx, dy] = [push(atX, width), push(atY, height)];
+  return (dx || dy) && stretch(view.k) > 1 ? { k: view.k, x: view.x + dx, y: view.y + dy } : view;
 }

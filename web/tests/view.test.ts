@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { kept, moved, stretch, toLayout, toScreen, WHOLE, zoomed } from "../src/view";
+import { kept, moved, showing, stretch, toLayout, toScreen, WHOLE, zoomed } from "../src/view";
 
 test("zooming keeps the point under the pointer, though columns stretch less than rows", () => {
   let view = WHOLE;
@@ -28,4 +28,14 @@ test("the tree cannot be lost", () => {
   expect(toScreen(far, 0, 0)[0]).toBeLessThanOrEqual(300);
   expect(toScreen(far, 600, 400)[1]).toBeGreaterThanOrEqual(200);
   expect(kept(WHOLE, 600, 400)).toEqual(WHOLE);
+});
+
+test("a point is panned into sight, and no further than it takes", () => {
+  const view = { x: -100, y: -700, k: 4 };
+  const [x, y] = toLayout(view, 650, -30);
+  const there = showing(view, x, y, 600, 400);
+  expect(toScreen(there, x, y)).toEqual([550, 50]);
+  expect(there.k).toBe(4);
+  expect(showing(there, x, y, 600, 400)).toBe(there);
+  expect(showing(WHOLE, 599, 1, 600, 400)).toBe(WHOLE);
 });
