@@ -211,7 +211,7 @@ def test_a_run_that_hacks_its_reward_stops_and_says_why(treegrpo, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")
 def test_ctrl_c_finishes_the_iteration_saves_and_says_how_to_resume(tmp_path):
     config = write_config(tmp_path, iterations=1000)
-    run = tmp_path / "run"
+    run = tmp_path / "my run"
     command = [sys.executable, "-m", "treegrpo", "train", "--config", str(config), "--out", str(run)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
@@ -221,7 +221,7 @@ def test_ctrl_c_finishes_the_iteration_saves_and_says_how_to_resume(tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, ""), "nobody else speaks"
     assert "everything is saved" in out
-    assert f"treegrpo train --config {config} --out {run} --resume" in out
+    assert f"treegrpo train --config {config} --out '{run}' --resume" in out
     rows = (run / "metrics.jsonl").read_text().splitlines()
     assert 1 <= len(rows) < 1000
     assert f"Stopped after {len(rows)} iterations" in out

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,7 +109,9 @@ def train(
     from .headless import train_from_config
 
     out = out or Path("runs") / config.stem
-    train_from_config(read_config(config), out, resume, f"treegrpo train --config {config} --out {out} --resume")
+    again = ["treegrpo", "train", "--config", str(config), "--out", str(out), "--resume"]
+    quoted = subprocess.list2cmdline(again) if sys.platform == "win32" else shlex.join(again)
+    train_from_config(read_config(config), out, resume, quoted)
 
 
 def sample(
