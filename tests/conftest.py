@@ -8,15 +8,19 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
-from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings, load
+from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings
+from treegrpo.backends.pipeline_file import load_pipeline
 from treegrpo.bundled import EMOJI_SD3
 from treegrpo.method.grow import BatchSizes
 from treegrpo.training.config import Config
@@ -42,10 +46,17 @@ SIDE = 32
 """Pixels of pictures in short runs, half of what the bundled model was made for: its VAE takes most of the time."""
 
 
+@cache
+def _bundled() -> DiffusionPipeline:
+    return load_pipeline(str(EMOJI_SD3), "float32")
+
+
 def open_policy(**settings: Any) -> DiffusersPolicy:
-    """A policy on the bundled model; rank and alpha go to the adapter, all else to the policy."""
+    """A policy on the bundled model, read once; rank and alpha go to the adapter, all else to the policy."""
     lora = LoraSettings(rank=settings.pop("rank", 4), alpha=settings.pop("alpha", 4.0))
-    return load(str(EMOJI_SD3), lora, cpu=True, max_sequence_length=2, **settings)
+    pipeline = copy.deepcopy(_bundled())
+    pipeline.set_progress_bar_config(disable=True)
+    return DiffusersPolicy(pipeline, lora, max_sequence_length=2, **settings)
 
 
 def scramble(policy: DiffusersPolicy, scale: float = 0.05, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The parts of `make test`: beside each other, all even if one fails, and a line for each at the end.
+"""The parts of `make test`: two beside each other, all even if one fails, and a line for each at the end.
 
 `python tests/parts.py [PART ...]` runs the named ones; "processors" stands for all that play another processor. What a
 part says is in build/test/PART.log; of one that fails it is printed, too.
@@ -18,9 +18,8 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / "build" / "test"
-AT_ONCE = 3
-"""Parts beside each other on two cores: two that compute, on a core each, since the models of the tests are too small to
-use two, and one for the times in which a part waits for a page, a process or a server."""
+AT_ONCE = 2
+"""Parts beside each other, with a core each: the models of the tests are too small to use two."""
 
 COUNTS = "COUNTS"
 """Stands for the file where a command is to count its tests, in JUnit's form."""

@@ -7,6 +7,9 @@ knows a checkpoint file of XL by the tenth layer of its second text encoder, and
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -50,10 +53,17 @@ def side(family: str) -> int:
 
 
 def tiny_pipeline(family: str) -> DiffusionPipeline:
-    """The same pipeline at every call."""
+    """The same pipeline at every call, and one of its own."""
+    pipeline = copy.deepcopy(_pipeline(family))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@cache
+def _pipeline(family: str) -> DiffusionPipeline:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        pipeline = {
+        return {
             "sd15": _sd,
             "sd2_v": _sd_v,
             "sdxl": _sdxl,
@@ -62,8 +72,6 @@ def tiny_pipeline(family: str) -> DiffusionPipeline:
             "flux": _flux,
             "qwen_image": _qwen,
         }[family]()
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def _sd(unet: UNet2DConditionModel | None = None, **scheduler: object) -> DiffusionPipeline:
@@ -118,7 +126,7 @@ def _sd3() -> DiffusionPipeline:
 
 def _sd35() -> DiffusionPipeline:
     """The medium model of 3.5 has a second attention in its first blocks."""
-    pipeline = _sd3()
+    pipeline = copy.deepcopy(_pipeline("sd3"))
     config = pipeline.transformer.config
     pipeline.transformer = SD3Transformer2DModel.from_config(config, dual_attention_layers=[0])
     return pipeline

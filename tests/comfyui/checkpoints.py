@@ -2,13 +2,14 @@
 
 ComfyUI reads a model's sizes off its weights, so real architectures can be had with few layers. Every file holds an
 autoencoder too (TAESD). What such a model paints means nothing, but it depends on the latent, on sigma, on the
-conditioning and on the weights.
+conditioning and on the weights. A file that is there already, made by another test, is taken as it is.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,52 +59,37 @@ QUANTISED: dict[str, dict[str, Any]] = {
 
 def sd3(folder: Path, depth: int = 1, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
     """A Stable Diffusion 3 without text encoder: latents of 16 channels, conditioning of width 64, pooled 64."""
-    model = _sd3(depth, context=64, pooled=64)
-    return _save(folder / f"sd3_depth{depth}_{_short(dtype)}_{seed}.safetensors", model, dtype, seed)
+    path = folder / f"sd3_depth{depth}_{_short(dtype)}_{seed}.safetensors"
+    return _save(path, lambda: _sd3(depth, context=64, pooled=64), dtype, seed)
 
 
 def sd3_with_clip(folder: Path, depth: int = 1, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
     """A Stable Diffusion 3 with a text encoder, so that stock CheckpointLoaderSimple and CLIPTextEncode suffice."""
-    model = _sd3(depth, context=4096, pooled=2048)
-    parts = _weights(model, TAESD(latent_channels=16), "first_stage_model.", dtype, seed)
     path = folder / f"sd3_depth{depth}_clip_{_short(dtype)}_{seed}.ckpt"
-    torch.save({"state_dict": {**parts, **_clip_l(seed)}}, path)
+    if not path.exists():
+        model = _sd3(depth, context=4096, pooled=2048)
+        parts = _weights(model, TAESD(latent_channels=16), "first_stage_model.", dtype, seed)
+        torch.save({"state_dict": {**parts, **_clip_l(seed)}}, path)
     return path
 
 
 def flux(folder: Path, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
     """A Flux (dev, so with a guidance embedding): latents of 16 channels, conditioning of width 64, pooled 64."""
-    model = Flux(
-        in_channels=16,
-        out_channels=16,
-        vec_in_dim=64,
-        context_in_dim=64,
-        hidden_size=128,
-        mlp_ratio=4.0,
-        num_heads=1,
-        depth=1,
-        depth_single_blocks=1,
-        axes_dim=[16, 56, 56],
-        theta=10000,
-        patch_size=2,
-        qkv_bias=True,
-        guidance_embed=True,
-        txt_ids_dims=[],
-        operations=OPERATIONS,
-    )
-    return _save(folder / f"flux_{_short(dtype)}_{seed}.safetensors", model, dtype, seed, autoencoder="vae.")
+    path = folder / f"flux_{_short(dtype)}_{seed}.safetensors"
+    return _save(path, _flux, dtype, seed, autoencoder="vae.")
 
 
 def sd15(folder: Path, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
     """A Stable Diffusion 1.5, which predicts noise: latents of 4 channels, conditioning of width 768, no pooled."""
-    model = UNetModel(out_channels=4, transformer_depth_output=[1, 1], **UNET)
-    return _save(folder / f"sd15_{_short(dtype)}_{seed}.safetensors", model, dtype, seed, channels=4)
+    path = folder / f"sd15_{_short(dtype)}_{seed}.safetensors"
+    return _save(path, lambda: UNetModel(out_channels=4, transformer_depth_output=[1, 1], **UNET), dtype, seed, 4)
 
 
 def controlnet(folder: Path, seed: int = 0) -> Path:
     """A ControlNet for the Stable Diffusion 1.5, which sees pictures of 3 channels."""
     path = folder / f"controlnet_{seed}.safetensors"
-    save_file(_random(ControlNet(hint_channels=3, **UNET), torch.Generator().manual_seed(seed)), path)
+    if not path.exists():
+        save_file(_random(ControlNet(hint_channels=3, **UNET), torch.Generator().manual_seed(seed)), path)
     return path
 
 
@@ -113,6 +99,10 @@ def quantised(path: Path, form: str, smoothed: bool = False) -> tuple[Path, Path
 
     smoothed: the layers scale their inputs, as activation-aware quantisation has them do.
     """
+    stem = f"{path.stem}_{form}{'_smoothed' if smoothed else ''}"
+    files = path.with_stem(stem), path.with_stem(f"{stem}_unpacked")
+    if all(file.exists() for file in files):
+        return files
     how = QUANTISED[form]
     about = {"format": form, **{key: value for key, value in how.items() if key in ROTATED}}
     packed, plain = load_file(path), load_file(path)
@@ -126,7 +116,6 @@ def quantised(path: Path, form: str, smoothed: bool = False) -> tuple[Path, Path
             scale = torch.linspace(0.5, 1.5, weight.shape[1])
             packed[f"{layer}pre_quant_scale"] = scale
             plain[name] *= scale
-    files = path.with_stem(f"{path.stem}_{form}"), path.with_stem(f"{path.stem}_{form}_unpacked")
     for file, weights in zip(files, (packed, plain), strict=True):
         save_file(weights, file)
     return files
@@ -170,19 +159,41 @@ def _sd3(depth: int, context: int, pooled: int) -> MMDiT:
     )
 
 
+def _flux() -> Flux:
+    return Flux(
+        in_channels=16,
+        out_channels=16,
+        vec_in_dim=64,
+        context_in_dim=64,
+        hidden_size=128,
+        mlp_ratio=4.0,
+        num_heads=1,
+        depth=1,
+        depth_single_blocks=1,
+        axes_dim=[16, 56, 56],
+        theta=10000,
+        patch_size=2,
+        qkv_bias=True,
+        guidance_embed=True,
+        txt_ids_dims=[],
+        operations=OPERATIONS,
+    )
+
+
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
 def _save(
     path: Path,
-    model: nn.Module,
+    build: Callable[[], nn.Module],
     dtype: torch.dtype,
     seed: int,
     channels: int = 16,
     autoencoder: str = "first_stage_model.",
 ) -> Path:
-    save_file(_weights(model, TAESD(latent_channels=channels), autoencoder, dtype, seed), path)
+    if not path.exists():
+        save_file(_weights(build(), TAESD(latent_channels=channels), autoencoder, dtype, seed), path)
     return path
 
 

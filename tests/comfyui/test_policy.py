@@ -24,11 +24,6 @@ from treegrpo.run import lora_file
 SIZES = BatchSizes(rollout=8, training=3, decode=4)
 
 
-@pytest.fixture
-def folder(tmp_path_factory):
-    return tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(params=FAMILIES)
 def family(request):
     return request.param

@@ -52,11 +52,11 @@ def gradient(family: str, file: Path, quantised_inputs: bool = False) -> torch.T
 
 @pytest.mark.parametrize("quantised_inputs", [False, True])
 @pytest.mark.parametrize("form", checkpoints.QUANTISED)
-def test_the_first_ratio_is_one_and_the_model_stays_as_it_was(family, form, quantised_inputs, tmp_path):
+def test_the_first_ratio_is_one_and_the_model_stays_as_it_was(family, form, quantised_inputs, folder):
     if quantised_inputs and form == "mxfp8":
         pytest.skip("comfy_kitchen multiplies in mxfp8 on GPUs only")
     with torch.inference_mode():
-        model, _, vae = checkpoints.load(files(family, tmp_path, form)[0])
+        model, _, vae = checkpoints.load(files(family, folder, form)[0])
     if quantised_inputs:
         multiply_quantised(model)
     before = snapshot(model)
@@ -75,21 +75,21 @@ def test_the_first_ratio_is_one_and_the_model_stays_as_it_was(family, form, quan
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("form", UNPACKED)
-def test_the_gradient_is_that_of_the_unpacked_weights(family, form, tmp_path):
-    packed, plain = (gradient(family, file) for file in files(family, tmp_path, form))
+def test_the_gradient_is_that_of_the_unpacked_weights(family, form, folder):
+    packed, plain = (gradient(family, file) for file in files(family, folder, form))
     assert_equal_but_rounding(packed, plain)
 
 
 @pytest.mark.kernels
-def test_the_gradient_goes_through_the_scales_of_smoothed_layers(family, tmp_path):
-    packed, plain = (gradient(family, file) for file in files(family, tmp_path, "nvfp4", smoothed=True))
+def test_the_gradient_goes_through_the_scales_of_smoothed_layers(family, folder):
+    packed, plain = (gradient(family, file) for file in files(family, folder, "nvfp4", smoothed=True))
     assert_equal_but_rounding(packed, plain)
 
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("form", ["float8_e4m3fn", "int8_tensorwise"])
-def test_rounded_inputs_pass_the_gradient_on_as_if_they_were_not(family, form, tmp_path):
-    packed, plain = files(family, tmp_path, form)
+def test_rounded_inputs_pass_the_gradient_on_as_if_they_were_not(family, form, folder):
+    packed, plain = files(family, folder, form)
     exact, rounded = gradient(family, plain), gradient(family, packed, quantised_inputs=True)
     # What the rounding does to the predictions is left. It is a few per cent of the gradient, but kernels of eight bits
     # saturate on processors that have no VNNI: then it was above 15 %, which is a cosine of 0.989.
@@ -98,9 +98,9 @@ def test_rounded_inputs_pass_the_gradient_on_as_if_they_were_not(family, form, t
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("form", ["float8_e4m3fn", "int8_tensorwise"])
-def test_a_layer_that_rounds_its_inputs_has_the_slope_of_its_weight(family, form, tmp_path):
+def test_a_layer_that_rounds_its_inputs_has_the_slope_of_its_weight(family, form, folder):
     with torch.inference_mode(), training():
-        model, reference = (checkpoints.load(file)[0] for file in files(family, tmp_path, form))
+        model, reference = (checkpoints.load(file)[0] for file in files(family, folder, form))
     multiply_quantised(model)
     layers = {name: layer for name, layer in model.model.named_modules() if hasattr(layer, "quant_format")}
     assert layers

@@ -24,11 +24,6 @@ from treegrpo.errors import UsageError
 from treegrpo.method.update import UpdateSettings, update
 
 
-@pytest.fixture
-def folder(tmp_path_factory):
-    return tmp_path_factory.getbasetemp()
-
-
 @pytest.fixture(params=["sd3", "flux", "sd15"])
 def family(request):
     return request.param
@@ -130,14 +125,14 @@ def alive_after_trainings(family: str, folder: Path) -> list[int]:
     return alive
 
 
-def test_three_trainings_leave_no_more_memory_behind_than_one(tmp_path):
+def test_three_trainings_leave_no_more_memory_behind_than_one(folder):
     """In a Python of its own, where nothing is left of other tests that could be freed in between."""
     program = (
         "import sys, json; from pathlib import Path; import tests.comfyui.conftest;"
         "from tests.comfyui.test_safety import alive_after_trainings as alive;"
         "print(json.dumps([alive(family, Path(sys.argv[1])) for family in ('sd3', 'flux', 'sd15')]))"
     )
-    command = [sys.executable, "-c", program, str(tmp_path)]
+    command = [sys.executable, "-c", program, str(folder)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     for first, second, third in json.loads(done.stdout.splitlines()[-1]):
         assert second == first
