@@ -8,8 +8,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ..treegrpo.errors import RunError, UsageError
-from ..treegrpo.run.atomic import write_bytes
+from ..treegrpo.errors import UsageError
+from ..treegrpo.run.atomic import FileHeld, write_bytes
 from ..treegrpo.run.folder import RunFolder
 
 NAME = re.compile(r"[\w][\w .-]{0,99}")
@@ -91,7 +91,7 @@ def _published(file: Path, stem: str) -> str:
         try:
             write_bytes(loras / name, content)
             break
-        except RunError as error:
-            if not isinstance(error.__cause__, PermissionError) or number == " (99)":
+        except FileHeld:
+            if number == " (99)":
                 raise
     return name.as_posix()

@@ -6,7 +6,7 @@ import pytest
 from tests.conftest import disk_that_takes
 from treegrpo.errors import RunError
 from treegrpo.run import atomic
-from treegrpo.run.atomic import write_bytes, write_text
+from treegrpo.run.atomic import FileHeld, write_bytes, write_text
 
 
 def test_writes_and_replaces(tmp_path):
@@ -39,6 +39,6 @@ def test_a_file_that_is_being_read_is_waited_for(tmp_path, monkeypatch, refusals
 
     monkeypatch.setattr(os, "replace", refused)
     monkeypatch.setattr(atomic, "PAUSES", (0.001,) * 4)
-    with nullcontext() if refusals == 3 else pytest.raises(RunError, match="being used by another process"):
+    with nullcontext() if refusals == 3 else pytest.raises(FileHeld, match="being used by another process"):
         write_bytes(tmp_path / "file", b"new")
     assert [file.name for file in tmp_path.iterdir()] == (["file"] if refusals == 3 else [])

@@ -13,10 +13,15 @@ PAUSES = (0.01, 0.03, 0.1, 0.3, 0.6)
 """Seconds to wait for whoever reads the old file, one after another."""
 
 
+class FileHeld(RunError):
+    """A file may not be replaced: on Windows, for as long as somebody else has the old one open."""
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one, never a half.
 
-    Raises RunError when the disk refuses it (full, read-only); the old file is then still there.
+    Raises RunError when the disk refuses it (full, read-only), FileHeld when the old file may not be replaced, which is
+    then still there.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -29,8 +34,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        way = "close what has it open" if isinstance(error, PermissionError) else "free some space"
-        raise RunError(
+        held = isinstance(error, PermissionError)
+        way = "close what has it open" if held else "free some space"
+        raise (FileHeld if held else RunError)(
             f'"{path}" could not be written ({error.strerror}); {way} or choose another folder, then continue the run.'
         ) from error
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import RunError
 from ..method.plan import TreePlan
+from .atomic import FileHeld
 from .latent_preview import LatentPreview
 from .outcome import Outcome
 from .tree_record import Record, generation, generations, outline, record, save_tree
@@ -82,11 +82,9 @@ class LiveTree(Watcher):
         """Windows keeps a file as it is while a browser reads it: then nobody is told of this look."""
         try:
             self.record = save_tree(self.folder, LIVE, self.record, images)
-        except RunError as error:
-            if not isinstance(error.__cause__, PermissionError):
-                raise
-        else:
-            self.tell(self.record)
+        except FileHeld:
+            return
+        self.tell(self.record)
 
 
 def _of_one_shape(pictures: list[Tensor]) -> Tensor:
