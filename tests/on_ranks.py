@@ -18,7 +18,6 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import pytest
-import torch
 
 from treegrpo.method.ranks import joined
 
@@ -91,7 +90,6 @@ def _work(place: tuple[str, str], arguments: tuple) -> None:
 
 def _wait_for_work(pipe: Connection) -> None:
     """Do one job after another until one fails, which may leave this process half joined."""
-    torch.set_num_threads(1)
     failure = None
     while failure is None:
         rank, job = pickle.loads(pipe.recv_bytes())

@@ -66,7 +66,7 @@ PARTS = {
 }
 PROCESSORS = {
     "lowest": PARTS["lowest"],
-    "lowest, without oneDNN": played("-k", "torch", **LOWEST),
+    "lowest without oneDNN": played("-k", "torch", **LOWEST),
     "AVX2": played(ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", MKL_ENABLE_INSTRUCTIONS="AVX2"),
     "AVX-512": played(ONEDNN_MAX_CPU_ISA="AVX512_CORE", MKL_ENABLE_INSTRUCTIONS="AVX512"),
     "AVX-512 with bfloat16": played(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16"),
@@ -91,7 +91,7 @@ def run(name: str, part: Part) -> Result:
     """Run a part, keep what it says, and count."""
     began, result = time.monotonic(), Result(name)
     print(f"{name} ...", flush=True)
-    log = LOGS / f"{name.replace(',', '').replace(' ', '-')}.log"
+    log = LOGS / f"{name.replace(' ', '-')}.log"
     with open(log, "wb") as file:
         for number, command in enumerate(part.commands):
             counts = log.with_name(f"{log.stem}-{number}.xml")

@@ -97,6 +97,17 @@ def shorten(page: Page, values: dict[str, dict[str, Any]] = SHORT) -> None:
                 set_widget(page, node, name, value)
 
 
+def quickstart(page: Page, run: str, **train: Any) -> str:
+    """Open the quickstart, shortened to seconds and without evaluations, under a run of its own; the id of Train."""
+    open_workflow(page, "quickstart")
+    shorten(page)
+    trainer = node(page, "TreeGRPO_Train")
+    for name, value in {"run": run, "evaluate_every": 0, **train}.items():
+        set_widget(page, trainer, name, value)
+    show(page, trainer)
+    return trainer
+
+
 def nodes(page: Page, kind: str) -> list[str]:
     """All nodes of a type."""
     return page.evaluate("(kind) => app.graph.nodes.filter((n) => n.type === kind).map((n) => String(n.id))", kind)

@@ -11,28 +11,17 @@ from playwright.sync_api import Locator, Page, expect
 from tests.comfyui.server import Server
 
 from .comfy_page import (
-    node,
     nodes,
     open_workflow,
+    quickstart,
     refresh,
     run,
-    set_widget,
-    shorten,
     start,
     wait,
     widget,
 )
 from .looks import light
 from .tree_widget import generations
-
-
-def train(page: Page, name: str, iterations: int = 2) -> None:
-    """The quickstart in seconds, ready to run."""
-    open_workflow(page, "quickstart")
-    shorten(page)
-    trainer = node(page, "TreeGRPO_Train")
-    for setting, value in {"run": name, "iterations": iterations, "evaluate_every": 0}.items():
-        set_widget(page, trainer, setting, value)
 
 
 def panel(page: Page) -> Locator:
@@ -49,7 +38,7 @@ def entry(page: Page, name: str) -> Locator:
 
 
 def test_a_run_is_listed_and_opened(page: Page, server: Server, name: str) -> None:
-    train(page, name)
+    quickstart(page, name)
     run(page, server)
     summary = server.get(f"/treegrpo/runs/{name}")["summary"]
     item = entry(page, name)
@@ -122,7 +111,7 @@ def coloured_pixels(canvas: Locator) -> int:
 
 
 def test_it_is_the_same_after_a_new_start_of_the_page(page: Page, server: Server, name: str) -> None:
-    train(page, name, iterations=60)
+    quickstart(page, name, iterations=60)
     prompt = start(page)
     expect(entry(page, name)).to_contain_text("Running", timeout=30_000)
     refresh(page)
@@ -137,7 +126,7 @@ def test_it_is_the_same_after_a_new_start_of_the_page(page: Page, server: Server
 
 def test_a_run_is_resumed_from_its_folder(page: Page, server: Server, name: str) -> None:
     """Its workflow opens beside the one that is open, and goes on where it was interrupted."""
-    train(page, name, iterations=60)
+    quickstart(page, name, iterations=60)
     prompt = start(page)
     page.wait_for_function(
         "async (name) => (await (await app.api.fetchApi(`/treegrpo/runs/${name}`)).json()).summary?.done > 0", arg=name
@@ -161,7 +150,7 @@ def test_a_run_is_resumed_from_its_folder(page: Page, server: Server, name: str)
 
 
 def test_a_run_that_is_deleted_while_it_is_shown(page: Page, server: Server, name: str) -> None:
-    train(page, name, iterations=1)
+    quickstart(page, name, iterations=1)
     run(page, server)
     entry(page, name).click()
     opened = panel(page).locator(".opened")

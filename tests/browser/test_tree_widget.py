@@ -22,6 +22,7 @@ from .comfy_page import (
     node,
     open_tab,
     open_workflow,
+    quickstart,
     refresh,
     run,
     save,
@@ -38,17 +39,6 @@ from .looks import canvas_and_nodes_2, each_look
 from .tree_widget import card, click, fact, frames, place, tree_of, view, wait_for_generations, watch, watched
 
 LEAVES = 4096
-
-
-def quickstart(page: Page, run: str, **train: Any) -> str:
-    """The quickstart, shortened to seconds, under a name of its own; the id of Train."""
-    open_workflow(page, "quickstart")
-    shorten(page)
-    trainer = node(page, "TreeGRPO_Train")
-    for name, value in {"run": run, "evaluate_every": 0, **train}.items():
-        set_widget(page, trainer, name, value)
-    show(page, trainer)
-    return trainer
 
 
 def folder(server: Server, run: str) -> Path:

@@ -10,20 +10,16 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.comfyui.server import Server
 
-from .comfy_page import node, open_tab, open_workflow, set_widget, shorten, start, wait, wait_until_ready
+from .comfy_page import node, open_tab, quickstart, set_widget, start, wait, wait_until_ready
 from .looks import PALETTE, canvas_and_nodes_2
 
 
 def ask(page: Page, run: str, how: str = "stars", minutes: float = 0, **train: Any) -> str:
     """Queue a quickstart of seconds whose only judge is the person at the page; the id of the prompt."""
-    open_workflow(page, "quickstart")
-    shorten(page)
+    quickstart(page, run, iterations=1, **train)
     reward = node(page, "TreeGRPO_Reward")
     for name, value in {"reward": "human_votes", "reward.how": how, "reward.timeout_minutes": minutes}.items():
         set_widget(page, reward, name, value)
-    trainer = node(page, "TreeGRPO_Train")
-    for name, value in {"run": run, "iterations": 1, "evaluate_every": 0, **train}.items():
-        set_widget(page, trainer, name, value)
     return start(page)
 
 
