@@ -102,9 +102,11 @@ def test_guidance_and_prompt_change_the_prediction(family, guidance):
     assert torch.equal(first, plain) == (guidance == 1.0)
 
 
-@pytest.mark.parametrize("guidance", GUIDANCES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "guidance"), [*((family, 1.0) for family in FAMILIES), ("sd15", 2.5), ("sd35", 2.5)]
+)
 def test_first_ratio_is_exactly_one(family, guidance):
+    """Guided ones of every family are in test_iteration, with and without graphs that are kept."""
     policy = open_tiny(family, guidance)
     scramble(policy)
     plan = preset("treegrpo", steps=STEPS, window=(1, 2), branch=2, roots=1)
@@ -231,8 +233,9 @@ def train_for(family, folder, iterations, resume=False):
         return run.lora_file.read_bytes(), run.state_file.read_bytes()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["sd15", "flux", "qwen_image"])
 def test_a_resumed_run_ends_with_the_same_weights(family, tmp_path):
+    """A U-Net and two transformers; of SD3 test_trainer knows."""
     unbroken = train_for(family, tmp_path / "unbroken", 2)
     stopped = train_for(family, tmp_path / "broken", 1)
     assert stopped != unbroken

@@ -52,6 +52,7 @@ def test_every_contender_and_seed_is_judged_along_its_budget(measured):
     assert first[-1]["reward"] != second[-1]["reward"]
 
 
+@pytest.mark.long
 def test_a_stopped_measurement_goes_on_as_if_it_had_not_been(configs, measured, tmp_path):
     measure(configs, [0], Budget("iterations", 1), tmp_path)
     folder = folder_of(tmp_path, REFERENCE, 0)
@@ -65,6 +66,7 @@ def test_a_stopped_measurement_goes_on_as_if_it_had_not_been(configs, measured, 
             assert whole == cut
 
 
+@pytest.mark.long
 def test_contenders_and_seeds_do_not_touch_each_other(configs, measured, tmp_path, capsys):
     measure({"MixGRPO": configs["MixGRPO"]}, [0, 1], Budget("iterations", 2), tmp_path)
     for seed in (0, 1):
@@ -87,6 +89,7 @@ def test_whoever_has_used_the_least_is_next(configs, tmp_path, monkeypatch):
     assert racing == [REFERENCE, "MixGRPO"] * 3
 
 
+@pytest.mark.long
 def test_time_is_shared_equally_and_judging_is_free(configs, tmp_path):
     measure(configs, [0], Budget("seconds", 1.0), tmp_path)
     rows = {name: read_metrics(folder_of(tmp_path, name, 0)) for name in configs}

@@ -29,19 +29,9 @@ def test_steps_without_noise_do_not_count_as_trained():
     assert row["leaves_per_second"] == pytest.approx(2 * len(PROMPTS) / row["seconds_per_iteration"])
 
 
-def test_a_first_gradient_that_is_not_finite_leaves_the_rows(tmp_path):
-    policy = open_policy()
-    config = bench_config("emoji", 1, None)
-    bench = Bench(policy, build_rewards(config.rewards), ["bear"], config, SIZES)
-    first, second = bench.timed("first", config), bench.timed("second", config)
-    bench.rounds([first, second], 0)
-    first.first_gradient = None
-    assert row_of(second, first)["gradient"] is None
-    assert row_of(first, second)["gradient"] is None
-
-
-def test_a_gradient_that_points_elsewhere_shows_in_its_row():
-    """Of the same length, but of the other sign: 2 |g| / |g|."""
+@pytest.fixture
+def alike():
+    """Two that have been timed for a round each, doing the same."""
     policy = open_policy()
     config = bench_config("emoji", 1, None)
     bench = Bench(policy, build_rewards(config.rewards), ["bear"], config, SIZES)
@@ -49,6 +39,14 @@ def test_a_gradient_that_points_elsewhere_shows_in_its_row():
     first, second = bench.timed("first", config), bench.timed("second", config)
     bench.rounds([first, second], 0)
     assert all(torch.equal(before[name], weight) for name, weight in policy.adapter_state().items())
+    return first, second
+
+
+def test_the_gradient_of_a_row_tells_whether_it_computed_the_same(alike):
+    first, second = alike
     assert row_of(second, first)["gradient"] == 0
-    second.first_gradient = -second.first_gradient
+    second.first_gradient = -second.first_gradient  # of the same length, but elsewhere: 2 |g| / |g|
     assert row_of(second, first)["gradient"] == pytest.approx(2)
+    first.first_gradient = None  # as if it were not finite
+    assert row_of(second, first)["gradient"] is None
+    assert row_of(first, second)["gradient"] is None

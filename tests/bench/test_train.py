@@ -15,6 +15,7 @@ def run(folder, what, only=(), **settings):
     return bench_train("emoji", [what], only, **(arguments | settings), out=folder)
 
 
+@pytest.mark.long
 def test_methods_are_timed_by_part_at_equal_leaves(tmp_path, capsys):
     result = run(tmp_path, "methods")
     assert json.loads((tmp_path / "emoji.json").read_text()) == json.loads(json.dumps(result))
@@ -46,6 +47,7 @@ def test_a_table_can_be_of_some_methods_only(tmp_path):
         run(tmp_path, "methods", only=["PPO"])
 
 
+@pytest.mark.long
 def test_speed_ups_leave_the_gradient_as_it_is(tmp_path):
     rows = {row["name"]: row for row in run(tmp_path, "switches")["switches"]["rows"]}
     assert rows["graphs of the rollout are not reused"]["gradient"] == 0
@@ -54,6 +56,7 @@ def test_speed_ups_leave_the_gradient_as_it_is(tmp_path):
     assert rows["scoring while decoding"]["gradient"] < 1e-5  # the reward rounds in batches of another size
 
 
+@pytest.mark.long
 def test_memory_is_followed_and_predicted(tmp_path):
     memory = run(tmp_path, "memory")["memory"]
     assert memory["iterations"] == 3

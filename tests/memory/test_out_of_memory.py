@@ -46,8 +46,9 @@ def in_small_batches(tmp_path_factory):
     return run(tmp_path_factory.mktemp("small"), BatchSizes(2, 2, 2))[0]
 
 
-# The calls of one iteration with batches of 8: four levels to grow, then two trained levels for each of two passes.
-@pytest.mark.parametrize("after", [0, 3, 5, 7])
+# The calls of one iteration with batches of 8: four levels to grow, then two trained levels for each of two passes. So
+# it fails while the trees grow, and in either pass.
+@pytest.mark.parametrize("after", [0, 5, 7])
 def test_a_run_that_was_halved_equals_one_that_started_so(tmp_path, caplog, in_small_batches, after):
     with caplog.at_level(logging.WARNING, "treegrpo"):
         state, reports = run(tmp_path, BatchSizes(64, 8, 8), limit=3, after=after)

@@ -120,14 +120,12 @@ def measured(policy, config, sizes):
     "settings",
     [
         {},
-        {"reuse_graphs": False},
-        {"memory_gb": 0.02},
-        {"guidance": 2.0},
-        {"gradient_checkpointing": True},
+        {"memory_gb": 0.02, "guidance": 2.0},
+        {"gradient_checkpointing": True, "reuse_graphs": False},
         {"dtype": "bfloat16", "height": 32, "width": 32},  # half precision is slow on many CPUs
         {"weights": "int8"},
         pytest.param({"weights": "int8", "dtype": "bfloat16", "reuse_graphs": False}, marks=pytest.mark.long),
-        {"path": "sd15"},
+        pytest.param({"path": "sd15"}, marks=pytest.mark.long),
         {"path": "sd15", "guidance": 2.0, "reuse_graphs": False},
     ],
     ids=lambda settings: ", ".join(f"{key} {value}" for key, value in settings.items()) or "as it comes",

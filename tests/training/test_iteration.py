@@ -70,13 +70,11 @@ def test_reused_graphs_give_the_very_same_update(guidance, kernel, updates):
     ],
 )
 def test_reused_graphs_of_every_family_give_the_very_same_update(family, dtype, checkpointing):
-    def opened():
-        economy = Economy(gradient_checkpointing=checkpointing)
-        return open_tiny(family, 2.0, pipeline=tiny_pipeline(family).to(dtype), economy=economy)
-
+    economy = Economy(gradient_checkpointing=checkpointing)
+    policies = [open_tiny(family, 2.0, pipeline=tiny_pipeline(family).to(dtype), economy=economy) for _ in range(2)]
     # The KL switches the adapter off and on again while blocks of kept graphs are still to be computed anew.
-    again, reused = (run(reuse, policy=opened(), kl=0.1) for reuse in (False, True))
-    assert_the_same_update(again, reused, 1 if opened().family.DISTILLED else 2)
+    again, reused = (run(reuse, policy=policy, kl=0.1) for policy, reuse in zip(policies, (False, True), strict=True))
+    assert_the_same_update(again, reused, 1 if policies[0].family.DISTILLED else 2)
 
 
 def assert_equal_updates(again, reused):

@@ -1,4 +1,5 @@
 import json
+import shutil
 import time
 from contextlib import nullcontext
 
@@ -117,23 +118,28 @@ def examined(tmp_path_factory):
     return config, path / "run"
 
 
-@pytest.mark.parametrize(
-    "file",
-    ["samples/2.jpg", "trees/2.json", "trees/2.jpg", "metrics.jsonl", "lora.safetensors", "state.safetensors"],
-)
-def test_a_disk_that_is_full_at_any_file_says_so_and_loses_nothing(examined, tmp_path, file):
+def test_a_disk_that_is_full_at_any_file_says_so_and_loses_nothing(examined, tmp_path):
+    """Full at one file after another of an iteration, as if little was freed each time."""
     config, path = examined
-    full = tmp_path / "run"
+    full, policy = tmp_path / "run", policy_for(config)
     with RunFolder(full) as folder:
-        reports = train(policy_for(config), [(JpegCompressibility(), 1.0)], config, folder, PROMPTS, ["bell"])
-        next(reports), next(reports)
+
+        def reports():
+            return train(policy, [(JpegCompressibility(), 1.0)], config, folder, PROMPTS, ["bell"])
+
+        going = reports()
+        next(going), next(going)
         saved = folder.state_file.read_bytes()
-        with full_disk_at(full / file), pytest.raises(RunError) as caught:
-            next(reports)
-        sentence = str(caught.value)
-        assert f'"{full / file}" could not be written (No space left on device); free some space' in sentence
-        assert sentence.endswith("then continue the run.")
-        assert folder.state_file.read_bytes() == saved
+        # The first is read when a run goes on, so there it must be of the run that goes already.
+        for name in ("metrics.jsonl", "samples/2.jpg", "trees/2.json", "trees/2.jpg", "lora", "state"):
+            file = full / (name if "." in name else f"{name}.safetensors")
+            with full_disk_at(file), pytest.raises(RunError) as caught:
+                next(going)
+            sentence = str(caught.value)
+            assert f'"{file}" could not be written (No space left on device); free some space' in sentence
+            assert sentence.endswith("then continue the run.")
+            assert folder.state_file.read_bytes() == saved
+            going = reports()
     run(config, full, resume=True, heldout_prompts=["bell"])
     assert lasting(full) == lasting(path)
     for name in ("samples/2.jpg", "trees/2.json", "trees/2.jpg", "best.safetensors"):
@@ -262,62 +268,70 @@ def hacked(config, path, **more):
     return run(config, path, rewards=busy, heldout_prompts=["bell", "frog"], watched=watched, **more)
 
 
-def test_patience_stops_a_run_whose_watched_reward_falls_while_the_trained_one_rises(tmp_path):
-    config = hacking_config(tmp_path)
-    reports = hacked(config, tmp_path / "run")
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """(config, folder, reports) of a run that patience has ended; nobody may change it."""
+    path = tmp_path_factory.mktemp("ended")
+    config = hacking_config(path)
+    return config, path / "run", hacked(config, path / "run")
+
+
+@pytest.fixture
+def goes_on(ended, tmp_path):
+    """(config, folder) of the same run, to go on with."""
+    shutil.copytree(ended[1], tmp_path / "run")
+    return ended[0], tmp_path / "run"
+
+
+def test_patience_stops_a_run_whose_watched_reward_falls_while_the_trained_one_rises(ended, tmp_path):
+    config, path, reports = ended
     assert 4 <= len(reports) < 12
     marks = [(report.heldout, 2.0 * report.watched["clipscore"]) for report in reports]
     best = max(range(len(marks)), key=lambda i: marks[i][1])
     assert len(reports) >= best + 4
     assert all(heldout > marks[best][0] and watched < marks[best][1] for heldout, watched in marks[-3:])
-    with RunFolder(tmp_path / "run", resume=True) as folder:
+    with RunFolder(path, resume=True) as folder:
         judged = RunState.read(folder).judged
         assert folder.best_file.exists()
     assert judged == Judged(*marks[best], best + 1, *marks[-1], 3)
     # The best LoRA is the one that a run of that many iterations ends with.
     shorter = config.model_copy(update={"train": config.train.model_copy(update={"iterations": best + 1})})
     hacked(shorter, tmp_path / "shorter")
-    assert (tmp_path / "run" / "best.safetensors").read_bytes() == (
-        tmp_path / "shorter" / "lora.safetensors"
-    ).read_bytes()
-    assert lora_file.read(tmp_path / "run" / "best.safetensors")[1]["iterations"] == best + 1
+    assert (path / "best.safetensors").read_bytes() == (tmp_path / "shorter" / "lora.safetensors").read_bytes()
+    assert lora_file.read(path / "best.safetensors")[1]["iterations"] == best + 1
 
 
-def test_resume_in_the_middle_of_patience_is_bit_exact(tmp_path):
-    config = hacking_config(tmp_path)
-    whole = hacked(config, tmp_path / "whole")
+def test_resume_in_the_middle_of_patience_is_bit_exact(ended, tmp_path):
+    config, path, whole = ended
     hacked(config, tmp_path / "run", stop_after=len(whole) - 1)
     with RunFolder(tmp_path / "run", resume=True) as folder:
         assert RunState.read(folder).judged.stale == 2
     hacked(config, tmp_path / "run", resume=True)
-    assert lasting(tmp_path / "run") == lasting(tmp_path / "whole")
+    assert lasting(tmp_path / "run") == lasting(path)
     assert hacked(config, tmp_path / "run", resume=True) == [], "it has stopped for good"
-    assert (tmp_path / "run" / "best.safetensors").read_bytes() == (tmp_path / "whole/best.safetensors").read_bytes()
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == (path / "best.safetensors").read_bytes()
 
 
-def test_other_watchers_judge_anew(tmp_path):
-    config = hacking_config(tmp_path, patience=2)
-    hacked(config, tmp_path / "run")
+def test_other_watchers_judge_anew(goes_on):
+    config, path = goes_on
     evaluation = config.evaluation.model_copy(update={"images_per_prompt": 3})
-    [report] = hacked(config.model_copy(update={"evaluation": evaluation}), tmp_path / "run", resume=True, stop_after=1)
-    with RunFolder(tmp_path / "run", resume=True) as folder:
+    [report] = hacked(config.model_copy(update={"evaluation": evaluation}), path, resume=True, stop_after=1)
+    with RunFolder(path, resume=True) as folder:
         judged = RunState.read(folder).judged
     assert (judged.best_iterations, judged.stale) == (report.iteration + 1, 0)
 
 
-def test_other_heldout_prompts_in_the_same_file_judge_anew(tmp_path):
-    config = hacking_config(tmp_path, patience=2)
-    hacked(config, tmp_path / "run")
+def test_other_heldout_prompts_in_the_same_file_judge_anew(goes_on):
+    config, path = goes_on
     busy = [(JpegIncompressibility(), 1.0)]
-    [report] = run(config, tmp_path / "run", resume=True, rewards=busy, heldout_prompts=["bell"], stop_after=1)
-    with RunFolder(tmp_path / "run", resume=True) as folder:
+    [report] = run(config, path, resume=True, rewards=busy, heldout_prompts=["bell"], stop_after=1)
+    with RunFolder(path, resume=True) as folder:
         judged = RunState.read(folder).judged
     assert (judged.best_iterations, judged.stale) == (report.iteration + 1, 0)
 
 
-def test_marks_that_no_longer_compare_stay_forgotten_when_the_next_iteration_fails(tmp_path):
-    config = hacking_config(tmp_path, patience=2)
-    hacked(config, tmp_path / "run")
+def test_marks_that_no_longer_compare_stay_forgotten_when_the_next_iteration_fails(goes_on):
+    config, path = goes_on
     evaluation = config.evaluation.model_copy(update={"images_per_prompt": 3})
     other = config.model_copy(update={"evaluation": evaluation})
 
@@ -328,10 +342,10 @@ def test_marks_that_no_longer_compare_stay_forgotten_when_the_next_iteration_fai
             raise RunError("the server is gone")
 
     with pytest.raises(RunError, match="the server is gone"):
-        run(other, tmp_path / "run", resume=True, rewards=[(Failing(), 1.0)], heldout_prompts=["bell", "frog"])
-    with RunFolder(tmp_path / "run", resume=True) as folder:
+        run(other, path, resume=True, rewards=[(Failing(), 1.0)], heldout_prompts=["bell", "frog"])
+    with RunFolder(path, resume=True) as folder:
         assert RunState.read(folder).judged == Judged()
-    assert hacked(other, tmp_path / "run", resume=True, stop_after=1), "the run goes on"
+    assert hacked(other, path, resume=True, stop_after=1), "the run goes on"
 
 
 def run_otherwise(ranks, config):
