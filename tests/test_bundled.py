@@ -5,7 +5,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 
 from emoji_model import vocabulary
-from tests.conftest import SIZES
+from tests.small_runs import SIZES
 from treegrpo.bundled import EMOJI_CLIP, EMOJI_SD3, HELDOUT_PROMPTS, TRAIN_PROMPTS
 from treegrpo.method.sample import decode, sample
 from treegrpo.rewards.clipscore import ClipScore

@@ -3,7 +3,7 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
-from tests.conftest import SIZES, open_policy, scramble
+from tests.small_runs import SIZES, open_policy, scramble
 from treegrpo.backends.diffusers import LoraSettings, load
 from treegrpo.bundled import EMOJI_CLIP, EMOJI_SD3
 from treegrpo.errors import UsageError

@@ -8,7 +8,7 @@ import torch
 
 from tests.backends.pipelines import FAMILIES, tiny_pipeline
 from tests.backends.test_families import PROMPTS, SIZES, STEPS, open_tiny
-from tests.conftest import scramble
+from tests.small_runs import scramble
 from treegrpo.backends import diffusers, placement
 from treegrpo.backends.diffusers import Economy
 from treegrpo.backends.placement import Placement

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.backends.pipelines import FAMILIES, side, tiny_pipeline
-from tests.conftest import scramble, small_config
+from tests.small_runs import scramble, small_config
 from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings
 from treegrpo.errors import UsageError
 from treegrpo.method.advantage import with_advantages

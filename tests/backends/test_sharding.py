@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.conftest import open_policy, scramble
 from tests.on_ranks import on_ranks
+from tests.small_runs import open_policy, scramble
 from treegrpo.backends.diffusers import Economy
 from treegrpo.errors import UsageError
 

@@ -1,6 +1,6 @@
 import torch
 
-from tests.conftest import SIZES, small_config
+from tests.small_runs import SIZES, small_config
 from treegrpo.bench.contender import Contender, advance
 from treegrpo.bench.variants import changed
 from treegrpo.rewards.jpeg import JpegCompressibility

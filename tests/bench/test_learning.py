@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.conftest import small_config
+from tests.small_runs import small_config
 from treegrpo.bench.contender import advance
 from treegrpo.bench.learning import Budget, bench_learning, measure
 from treegrpo.bench.learning_curve import folder_of

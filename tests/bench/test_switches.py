@@ -1,5 +1,5 @@
 from tests.backends.test_families import PROMPTS, SIZES
-from tests.conftest import open_policy
+from tests.small_runs import open_policy
 from treegrpo.backends.diffusers import Economy
 from treegrpo.bench.models import bench_config
 from treegrpo.bench.switches import switches

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.backends.test_families import PROMPTS, SIZES, STEPS, open_tiny
-from tests.conftest import open_policy
+from tests.small_runs import open_policy
 from treegrpo.bench.models import bench_config
 from treegrpo.bench.timing import Bench, row_of
 from treegrpo.training.assemble import build_rewards

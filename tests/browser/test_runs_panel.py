@@ -14,27 +14,14 @@ from .comfy_page import (
     nodes,
     open_workflow,
     quickstart,
-    refresh,
     run,
     start,
     wait,
     widget,
 )
 from .looks import light
+from .runs_panel import entry, panel
 from .tree_widget import generations
-
-
-def panel(page: Page) -> Locator:
-    """The sidebar's panel, opened if it is not."""
-    runs = page.locator(".treegrpo.runs")
-    if not runs.is_visible():
-        page.get_by_role("button", name="TreeGRPO: runs").click()
-    expect(runs).to_be_visible()
-    return runs
-
-
-def entry(page: Page, name: str) -> Locator:
-    return panel(page).locator(".item", has=page.get_by_text(name, exact=True))
 
 
 def test_a_run_is_listed_and_opened(page: Page, server: Server, name: str) -> None:
@@ -108,20 +95,6 @@ def coloured_pixels(canvas: Locator) -> int:
             return count;
         }"""
     )
-
-
-def test_it_is_the_same_after_a_new_start_of_the_page(page: Page, server: Server, name: str) -> None:
-    quickstart(page, name, iterations=60)
-    prompt = start(page)
-    expect(entry(page, name)).to_contain_text("Running", timeout=30_000)
-    refresh(page)
-    expect(entry(page, name)).to_contain_text("Running")
-    server.interrupt()
-    wait(page, server, prompt)
-    refresh(page)
-    expect(entry(page, name)).not_to_contain_text("Running")
-    done = server.get(f"/treegrpo/runs/{name}")["summary"]["done"]
-    expect(entry(page, name)).to_contain_text(f"{done} of 60 iterations")
 
 
 def test_a_run_is_resumed_from_its_folder(page: Page, server: Server, name: str) -> None:

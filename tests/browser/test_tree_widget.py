@@ -36,6 +36,7 @@ from .comfy_page import (
     widget,
 )
 from .looks import canvas_and_nodes_2, each_look
+from .runs_panel import entry
 from .tree_widget import card, click, fact, frames, place, tree_of, view, wait_for_generations, watch, watched
 
 LEAVES = 4096
@@ -110,11 +111,13 @@ def test_keys_lead_along_the_tree_and_two_leaves_are_compared(page: Page, server
 
 
 def test_a_page_that_is_loaded_anew_goes_on_watching(page: Page, server: Server, name: str) -> None:
-    """In the middle of a run, and after it."""
+    """In the middle of a run, and after it; so does the list of runs."""
     trainer = quickstart(page, name, iterations=60)
     prompt = start(page)
     wait_for_generations(page, tree_of(page, trainer), 3)
+    expect(entry(page, name)).to_contain_text("Running", timeout=30_000)
     refresh(page)
+    expect(entry(page, name)).to_contain_text("Running")
     show(page, trainer)
     canvas = tree_of(page, trainer)
     wait_for_generations(page, canvas, 3)
@@ -125,7 +128,10 @@ def test_a_page_that_is_loaded_anew_goes_on_watching(page: Page, server: Server,
     server.interrupt()
     wait(page, server, prompt)
     last = server.get(f"/treegrpo/runs/{name}/trees/live")["iteration"]
+    done = server.get(f"/treegrpo/runs/{name}")["summary"]["done"]
     refresh(page)
+    expect(entry(page, name)).not_to_contain_text("Running")
+    expect(entry(page, name)).to_contain_text(f"{done} of 60 iterations")
     show(page, trainer)
     canvas = tree_of(page, trainer)
     page.wait_for_function("([canvas, last]) => canvas.treegrpo.view().iteration === last", arg=[canvas, last])

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.conftest import small_config
+from tests.small_runs import small_config
 from treegrpo.bundled import EMOJI_SD3
 from treegrpo.cli import main
 from treegrpo.errors import UsageError

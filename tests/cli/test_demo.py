@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.conftest import SIZES
+from tests.small_runs import SIZES
 from treegrpo.bundled import HELDOUT_PROMPTS, TRAIN_PROMPTS
 from treegrpo.cli import demo
 from treegrpo.errors import UsageError

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.conftest import small_config
+from tests.small_runs import small_config
 from treegrpo.bench.variants import changed
 from treegrpo.cli.headless import train_from_config
 from treegrpo.errors import RunError

@@ -1,6 +1,7 @@
 """Runs that torchrun and accelerate launch have started on two processes: docs/scale.md, done for real.
 
-Each takes half a minute, so `make test` has one of torchrun, and one of accelerate with FSDP; `make bench` has all.
+Each takes half a minute, so `make test` has one: ranks that hold the network together, started by accelerate with the
+recipe, lose one of them, and one process goes on. `make bench` has all.
 """
 
 import json
@@ -17,8 +18,8 @@ import psutil
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
-from tests.conftest import small_config
 from tests.on_ranks import on_ranks
+from tests.small_runs import small_config
 from treegrpo.bundled import EMOJI_SD3
 from treegrpo.cli import main
 from treegrpo.run.folder import RunFolder
@@ -162,8 +163,13 @@ def test_two_machines_run_the_recipe_with_one_process_each(finished, tmp_path):
     assert not (tmp_path / "machine-1").exists()
 
 
-def test_a_killed_rank_ends_the_job_and_one_process_can_go_on(tmp_path, monkeypatch, caplog):
-    process = launch(torchrun(), write_config(tmp_path, 1000), tmp_path / "run")
+@pytest.mark.parametrize(
+    "launcher",
+    [accelerate("fsdp.yaml"), pytest.param(torchrun(), marks=pytest.mark.long)],
+    ids=["hold the network together", "hold it each"],
+)
+def test_a_killed_rank_ends_the_job_and_one_process_can_go_on(tmp_path, monkeypatch, caplog, launcher):
+    process = launch(launcher, write_config(tmp_path, 1000), tmp_path / "run")
     after_iterations(process, tmp_path / "run", 2)
     rank(process, 1).kill()
     began = time.monotonic()
@@ -231,6 +237,7 @@ def held_each(ranks, file, out):
             pass
 
 
+@pytest.mark.long
 def test_the_recipe_of_a_network_that_all_hold_together_gives_the_same_lora(tmp_path):
     on_ranks(held_each, write_config(tmp_path, 4), tmp_path / "each")
     evaluation = f'[evaluation]\nprompts = "{tmp_path / "prompts.txt"}"\nevery = 2\nimages_per_prompt = 2\n'
@@ -242,16 +249,3 @@ def test_the_recipe_of_a_network_that_all_hold_together_gives_the_same_lora(tmp_
     assert iterations_in(together) == iterations_in(each) == list(range(4))
     assert (together / "lora.safetensors").read_bytes() == (each / "lora.safetensors").read_bytes()
     assert {"1.jpg", "3.jpg"} == {sheet.name for sheet in (together / "samples").iterdir()}
-
-
-@pytest.mark.long
-def test_a_killed_rank_of_a_network_that_all_hold_together_ends_the_job(tmp_path, monkeypatch):
-    process = launch(torchrun(), write_config(tmp_path, 1000), tmp_path / "run", ACCELERATE_USE_FSDP="true")
-    after_iterations(process, tmp_path / "run", 2)
-    rank(process, 1).kill()
-    code, _, [sentence] = ended(process)
-    assert code != 0
-    assert "rank 0 ends, since another rank is gone" in sentence
-    done = len(iterations_in(tmp_path / "run"))
-    assert resumed(write_config(tmp_path, done + 1), tmp_path / "run", monkeypatch) == 0
-    assert iterations_in(tmp_path / "run") == list(range(done + 1))

@@ -10,7 +10,7 @@ from nodes import LoraLoaderModelOnly
 from tests.backends.pipelines import FAMILIES, tiny_pipeline
 from tests.backends.test_families import PROMPTS, open_tiny
 from tests.comfyui.native import native, predict
-from tests.conftest import scramble
+from tests.small_runs import scramble
 from treegrpo.method.process import Path
 from treegrpo.run import lora_file
 

@@ -180,17 +180,11 @@ def test_a_moodboard_of_stock_nodes(server, clip_vision):
         "encoder": node("CLIPVisionLoader", clip_name=clip_vision),
         "board": node("LoadImage", image="board.png"),
     }
-
-    def moodboard(direction: str) -> dict[str, Any]:
-        return node("TreeGRPO_Moodboard", clip_vision=["encoder", 0], images=["board", 0], reward=direction, weight=1.0)
-
-    similar, unlike = (
-        scored(server, moodboard(direction), **others) for direction in ("similar_images", "unlike_images")
-    )
-    assert similar.startswith("similar_images: ")
-    mean = float(similar.split(": ")[1].split(",")[0])
-    assert -1 <= mean <= 1
-    assert unlike.startswith(f"unlike_images: {-mean:.4f}")
+    inputs = {"clip_vision": ["encoder", 0], "images": ["board", 0], "reward": "unlike_images", "weight": 1.0}
+    unlike = scored(server, node("TreeGRPO_Moodboard", **inputs), **others)
+    assert unlike.startswith("unlike_images: ")
+    # To random weights all pictures are alike.
+    assert -1 <= float(unlike.split(": ")[1].split(",")[0]) < -0.5
 
 
 def test_what_no_widget_can_say_is_refused(server):

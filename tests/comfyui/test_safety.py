@@ -116,16 +116,16 @@ def bytes_alive() -> int:
 
 
 def alive_after_trainings(family: str, folder: Path) -> list[int]:
-    """Bytes alive after the first, second and third training of one model."""
+    """Bytes alive after the first and the second training of one model."""
     model, vae = open_model(family, folder)
     alive = []
-    for _ in range(3):
+    for _ in range(2):
         train_once(model, vae, family, passes=1)
         alive.append(bytes_alive())
     return alive
 
 
-def test_three_trainings_leave_no_more_memory_behind_than_one(folder):
+def test_a_second_training_leaves_no_more_memory_behind_than_one(folder):
     """In a Python of its own, where nothing is left of other tests that could be freed in between."""
     program = (
         "import sys, json; from pathlib import Path; import tests.comfyui.conftest;"
@@ -134,9 +134,8 @@ def test_three_trainings_leave_no_more_memory_behind_than_one(folder):
     )
     command = [sys.executable, "-c", program, str(folder)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    for first, second, third in json.loads(done.stdout.splitlines()[-1]):
-        assert second == first
-        assert third == first
+    for first, second in json.loads(done.stdout.splitlines()[-1]):
+        assert second == first, "what one training leaves, each would"
 
 
 def test_a_model_whose_loader_cannot_load_it_again(folder):

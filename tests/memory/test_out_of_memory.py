@@ -6,8 +6,8 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from tests.conftest import SIDE, open_policy, small_config
 from tests.on_ranks import on_ranks
+from tests.small_runs import SIDE, open_policy, small_config
 from treegrpo.memory.out_of_memory import halved, in_smaller_batches, is_out_of_memory
 from treegrpo.method.grow import BatchSizes
 from treegrpo.method.ranks import ALONE

@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from tests.backends.pipelines import tiny_pipeline
-from tests.conftest import open_policy
+from tests.small_runs import open_policy
 from treegrpo.backends.skeleton import skeleton
 from treegrpo.bench.models import HUB_ID
 from treegrpo.bundled import EMOJI_SD3

@@ -3,7 +3,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from tests.conftest import disk_that_takes
+from tests.full_disk import disk_that_takes
 from treegrpo.errors import RunError
 from treegrpo.run import atomic
 from treegrpo.run.atomic import FileHeld, write_bytes, write_text

@@ -6,7 +6,7 @@ import os
 import torch
 from PIL import Image
 
-from tests.conftest import SIZES
+from tests.small_runs import SIZES
 from tests.web_schema import checked
 from treegrpo.method.advantage import with_advantages
 from treegrpo.method.grow import grow

@@ -3,7 +3,7 @@ import sys
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import small_config
+from tests.small_runs import small_config
 from tests.training.test_trainer import PROMPTS, policy_for
 from treegrpo.errors import UsageError
 from treegrpo.rewards.clipscore import ClipScore

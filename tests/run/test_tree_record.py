@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import SIZES
+from tests.small_runs import SIZES
 from tests.web_schema import checked
 from treegrpo.method.advantage import with_advantages
 from treegrpo.method.grow import grow

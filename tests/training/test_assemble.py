@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.conftest import open_policy, scramble, small_config
+from tests.small_runs import open_policy, scramble, small_config
 from treegrpo.bench.variants import changed
 from treegrpo.run import lora_file
 from treegrpo.training.assemble import build_policy

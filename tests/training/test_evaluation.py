@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tests.conftest import SIZES
+from tests.small_runs import SIZES
 from treegrpo.rewards.jpeg import JpegCompressibility
 from treegrpo.training.evaluation import bootstrap, diversity, evaluate
 

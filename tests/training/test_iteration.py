@@ -7,8 +7,8 @@ import torch
 
 from tests.backends.pipelines import FAMILIES, tiny_pipeline
 from tests.backends.test_families import open_tiny
-from tests.conftest import SIDE, open_policy, scramble
 from tests.on_ranks import on_ranks
+from tests.small_runs import SIDE, open_policy, scramble
 from treegrpo.backends.diffusers import Economy
 from treegrpo.method.grow import BatchSizes
 from treegrpo.method.ranks import ALONE

@@ -4,7 +4,7 @@ import re
 import runpy
 from pathlib import Path
 
-from tests.conftest import open_policy, small_config
+from tests.small_runs import open_policy, small_config
 from treegrpo.rewards import registry
 from treegrpo.rewards.jpeg import JpegCompressibility
 from treegrpo.run import lora_file

@@ -6,8 +6,9 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from tests.conftest import disk_that_takes, full_disk_at, open_policy, small_config
+from tests.full_disk import disk_that_takes, full_disk_at
 from tests.on_ranks import on_ranks, start
+from tests.small_runs import open_policy, small_config
 from treegrpo.bench.variants import changed
 from treegrpo.errors import RunError, UsageError
 from treegrpo.rewards.clipscore import ClipScore
