@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 
-from tests.backends.pipelines import FAMILIES, tiny_pipeline
+from tests.backends.pipelines import tiny_pipeline
 from tests.backends.test_families import PROMPTS, SIZES, STEPS, open_tiny
 from tests.small_runs import scramble
 from treegrpo.backends import diffusers, placement
@@ -112,7 +112,7 @@ def test_first_ratio_is_exactly_one(economy, dtype, family):
     assert statistics.skipped == []
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "sd35", "flux", "qwen_image"])  # each kind of blocks
 def test_blocks_that_are_computed_again_have_the_very_same_gradient(family):
     calls, gradients = ([], []), []
     for wanted, seen in zip((False, True), calls, strict=True):

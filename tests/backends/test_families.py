@@ -106,7 +106,7 @@ def test_guidance_and_prompt_change_the_prediction(family, guidance):
     ("family", "guidance"), [*((family, 1.0) for family in FAMILIES), ("sd15", 2.5), ("sd35", 2.5)]
 )
 def test_first_ratio_is_exactly_one(family, guidance):
-    """Guided ones of every family are in test_iteration, with and without graphs that are kept."""
+    """More guided ones are in test_iteration, with graphs that are kept."""
     policy = open_tiny(family, guidance)
     scramble(policy)
     plan = preset("treegrpo", steps=STEPS, window=(1, 2), branch=2, roots=1)

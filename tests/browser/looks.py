@@ -16,6 +16,7 @@ DEFAULTS: dict[str, Any] = {
     PALETTE: "dark",
 }
 
+in_nodes_2 = pytest.mark.parametrize("settings", [{NODES_2: True}], ids=["nodes 2"])
 canvas_and_nodes_2 = pytest.mark.parametrize("settings", [{}, {NODES_2: True}], ids=["canvas", "nodes 2"])
 # Whoever draws the nodes and the palette have nothing to do with each other, so two looks show both of each.
 each_look = pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from .comfy_page import node, nodes, open_template, open_workflow, run, set_widg
 from .looks import canvas_and_nodes_2
 
 
-@canvas_and_nodes_2
 def test_the_quickstart_opens_from_the_template_browser(page: Page) -> None:
     assert "treegrpo" in page.evaluate("app.extensions.map((extension) => extension.name)")
     assert not nodes(page, "TreeGRPO_Train")

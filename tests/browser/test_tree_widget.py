@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.comfyui.server import Server
 from treegrpo.method.plan import preset
@@ -20,7 +20,6 @@ from .comfy_page import (
     SIZE,
     element,
     node,
-    open_tab,
     open_workflow,
     quickstart,
     refresh,
@@ -35,7 +34,7 @@ from .comfy_page import (
     wait,
     widget,
 )
-from .looks import canvas_and_nodes_2, each_look
+from .looks import each_look, in_nodes_2
 from .runs_panel import entry
 from .tree_widget import card, click, fact, frames, place, tree_of, view, wait_for_generations, watch, watched
 
@@ -75,7 +74,7 @@ def test_it_grows_and_tells_what_is_in_the_run_folder(page: Page, server: Server
     expect(card(page).locator(".stop")).to_have_count(4)
 
 
-@canvas_and_nodes_2
+@in_nodes_2
 def test_keys_lead_along_the_tree_and_two_leaves_are_compared(page: Page, server: Server, name: str) -> None:
     trainer = quickstart(page, name, iterations=1)
     run(page, server)
@@ -153,20 +152,6 @@ def test_the_workflow_holds_no_tree(page: Page, server: Server, name: str) -> No
     show(page, preview)
     wait_for_generations(page, tree_of(page, preview), 3)
     assert page.evaluate("(id) => app.graph.getNodeById(id).properties.treegrpo.run", preview).startswith("~")
-
-
-def test_two_tabs_watch_the_same_run(page: Page, context: BrowserContext, server: Server, name: str) -> None:
-    trainer = quickstart(page, name)
-    other = open_tab(context)
-    assert quickstart(other, name) == trainer
-    page.bring_to_front()
-    run(page, server)
-    for tab in (page, other):
-        tab.bring_to_front()
-        show(tab, trainer)
-        canvas = tree_of(tab, trainer)
-        wait_for_generations(tab, canvas, 3)
-        tab.wait_for_function("canvas => canvas.treegrpo.view().iteration === 1", arg=canvas)
 
 
 def large_run(server: Server, name: str) -> dict[str, Any]:

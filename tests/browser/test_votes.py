@@ -10,8 +10,9 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.comfyui.server import Server
 
-from .comfy_page import node, open_tab, quickstart, set_widget, start, wait, wait_until_ready
-from .looks import PALETTE, canvas_and_nodes_2
+from .comfy_page import node, open_tab, quickstart, set_widget, show, start, wait, wait_until_ready
+from .looks import PALETTE
+from .tree_widget import tree_of, wait_for_generations
 
 
 def ask(page: Page, run: str, how: str = "stars", minutes: float = 0, **train: Any) -> str:
@@ -38,7 +39,6 @@ def tree(server: Server, run: str) -> dict[str, Any]:
     return server.get(f"/treegrpo/runs/{run}/trees/live")
 
 
-@canvas_and_nodes_2
 def test_stars_become_advantages(page: Page, server: Server, name: str) -> None:
     """With the mouse for the first prompt, with keys for the second."""
     prompt = ask(page, name)
@@ -121,8 +121,11 @@ def test_time_that_is_up_goes_on_without_a_vote(page: Page, server: Server, name
     assert tree(server, name)["rewards"]["human_votes"] == [None] * 8
 
 
-def test_two_tabs_share_the_ballots(page: Page, context: BrowserContext, server: Server, name: str) -> None:
+def test_two_tabs_share_the_ballots_and_the_tree(
+    page: Page, context: BrowserContext, server: Server, name: str
+) -> None:
     other = open_tab(context)
+    trainer = quickstart(other, name)
     page.bring_to_front()
     prompt = ask(page, name)
     expect(panel(page)).to_contain_text("1 of 2")
@@ -140,3 +143,7 @@ def test_two_tabs_share_the_ballots(page: Page, context: BrowserContext, server:
     expect(panel_of(page)).to_be_hidden()
     wait(page, server, prompt)
     assert tree(server, name)["rewards"]["human_votes"][:4] == [0, 0.5, 0, 0]
+    for tab in (page, other):
+        tab.bring_to_front()
+        show(tab, trainer)
+        wait_for_generations(tab, tree_of(tab, trainer), 3)

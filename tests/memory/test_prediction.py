@@ -28,7 +28,7 @@ from treegrpo.training.trainer import train
 
 GIB = 2**30
 RECIPES = Path(__file__).parents[2] / "recipes"
-LARGE_RECIPES = [("sdxl-12gb", 12), ("sd35-medium-16gb", 16), ("flux-dev-24gb", 24)]
+CARDS = [("sd15-8gb", 8), ("sdxl-12gb", 12), ("sd35-medium-16gb", 16), ("flux-dev-24gb", 24)]
 PROMPTS = ["bear", "frog", "bell"]
 
 
@@ -227,13 +227,8 @@ def test_offloaded_parts_are_not_counted_together():
     assert together.phases["update"] - apart.phases["update"] == together.encoders + together.vae
 
 
-@pytest.mark.parametrize(
-    ("recipe", "gigabytes"),
-    [
-        ("sd15-8gb", 8),
-        *(pytest.param(*each, marks=pytest.mark.long) for each in LARGE_RECIPES),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("recipe", "gigabytes"), CARDS)
 def test_recipes_fit_their_cards(recipe, gigabytes):
     config = read_config(RECIPES / f"{recipe}.toml")
     plan = run_memory(config)

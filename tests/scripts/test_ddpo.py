@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.backends.pipelines import SIDE, tiny_pipeline
 from treegrpo.rewards import registry
+from treegrpo.rewards.function_reward import register
 
+METHODS = ("treegrpo", "ddpo")
 EXAMPLE = Path(__file__).parents[2] / "scripts" / "ddpo.py"
 
 
@@ -59,6 +62,18 @@ def test_the_example_trains_and_goes_on(model, tmp_path, example):
     assert (tmp_path / "run" / "lora.safetensors").exists()
 
 
+def test_its_methods_draw_equally_many_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "REGISTERED", {})
+    example = runpy.run_path(str(EXAMPLE))
+    register("blueness", example["blueness"])
+    plans = [
+        example["configuration"](str(tmp_path), method, SIDE, 1).make_plan(0, torch.Generator()) for method in METHODS
+    ]
+    assert [plan.leaves for plan in plans] == [8, 8]
+    assert [len(plan.stochastic_steps) for plan in plans] == [3, 20]
+
+
+@pytest.mark.long
 def test_ddpo_is_another_method_of_the_same_program(model, tmp_path, example):
     example(*arguments(model, tmp_path / "run", "ddpo", 1))
     check(lines_of(tmp_path / "run"), 1)
