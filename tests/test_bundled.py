@@ -1,6 +1,7 @@
-"""What the model card promises of the bundled model and scorer."""
+"""What the model card promises of the bundled model and scorer, which change by `make bundled-model` alone."""
 
 import numpy as np
+import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
@@ -47,6 +48,7 @@ def test_loads_as_a_stock_pipeline_in_float32_and_draws_with_its_defaults():
     assert right >= 0.75, "T5 padding of the default length must not spoil the pictures"
 
 
+@pytest.mark.long
 def test_draws_what_the_prompt_says_in_the_style_that_it_says(policy_base):
     some = NAMES[::2]
     texts = [f"{name}, {style} style" for name in some for style in STYLES]
@@ -62,6 +64,7 @@ def test_draws_what_the_prompt_says_in_the_style_that_it_says(policy_base):
     assert right_styles > 0.8
 
 
+@pytest.mark.long
 def test_prompts_without_a_style_come_in_mixed_styles(policy_base):
     texts = NAMES
     images = decode(policy_base, sample(policy_base, texts, 10, torch.Generator().manual_seed(1), SIZES), SIZES)

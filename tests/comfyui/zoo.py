@@ -1,0 +1,259 @@
+"""A tiny network of every image family that ComfyUI knows, in its own classes, with random weights.
+
+ComfyUI tells families apart by the sizes of their weights, and most of these are too small for that; so the sizes are
+told to it here. All else is its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.supported_models as supported
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from treegrpo.backends.comfy.conditioning import Conditioning
+from treegrpo.backends.comfy.policy import Prompts
+
+TOKENS = 5
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Animal:
+    """A family: the sizes that its network is given, and what its prompts are made of.
+
+    width: of a token's embedding; pooled: of the vector beside it, if there is one. more: tensors that a prompt of so
+    many tokens has besides, by their names in ComfyUI's conditioning. side: of a picture, in latent pixels.
+    """
+
+    sizes: Mapping[str, Any]
+    width: int = 32
+    pooled: int | None = None
+    more: Callable[[torch.Generator, int], Mapping[str, Any]] = field(default=lambda generator, tokens: {})
+    side: int = 4
+
+
+def masked(generator: torch.Generator, tokens: int) -> Mapping[str, Any]:
+    """A mask of ones, one for each token, as encoders with padding give it."""
+    return {"attention_mask": torch.ones(1, tokens, dtype=torch.long)}
+
+
+FLUX = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 32,
+    "context_in_dim": 32,
+    "hidden_size": 64,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 1,
+    "depth_single_blocks": 1,
+    "axes_dim": [8, 12, 12],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "txt_ids_dims": [],
+}
+HUNYUAN = {
+    "in_channels": 64,
+    "out_channels": 64,
+    "vec_in_dim": None,
+    "context_in_dim": 32,
+    "hidden_size": 64,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 1,
+    "depth_single_blocks": 1,
+    "axes_dim": [16, 16],
+    "theta": 256,
+    "patch_size": [1, 1],
+    "qkv_bias": True,
+    "guidance_embed": False,
+    "byt5": False,
+    "meanflow": False,
+    "use_cond_type_embedding": False,
+    "vision_in_dim": None,
+    "meanflow_sum": False,
+}
+LUMINA = {
+    "patch_size": 2,
+    "in_channels": 16,
+    "dim": 64,
+    "n_layers": 2,
+    "n_refiner_layers": 1,
+    "n_heads": 2,
+    "n_kv_heads": 2,
+    "multiple_of": 16,
+    "ffn_dim_multiplier": 1.0,
+    "qk_norm": True,
+    "cap_feat_dim": 32,
+    "axes_dims": [8, 12, 12],
+    "axes_lens": [64, 64, 64],
+}
+COSMOS = {
+    "max_img_h": 240,
+    "max_img_w": 240,
+    "max_frames": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_spatial": 2,
+    "patch_temporal": 1,
+    "concat_padding_mask": True,
+    "model_channels": 64,
+    "num_blocks": 2,
+    "num_heads": 2,
+    "crossattn_emb_channels": 32,
+    "pos_emb_cls": "rope3d",
+    "use_adaln_lora": True,
+    "adaln_lora_dim": 16,
+    "rope_enable_fps_modulation": False,
+}
+ZOO: dict[str, Animal] = {
+    "Flux": Animal({"image_model": "flux", **FLUX}, pooled=32),
+    "Flux2": Animal(
+        {
+            "image_model": "flux2",
+            **FLUX,
+            "in_channels": 128,
+            "out_channels": 128,
+            "vec_in_dim": None,
+            "axes_dim": [8, 8, 8, 8],
+            "theta": 2000,
+            "patch_size": 1,
+            "qkv_bias": False,
+            "guidance_embed": False,
+            "txt_ids_dims": [3],
+            "global_modulation": True,
+            "mlp_silu_act": True,
+            "ops_bias": False,
+            "default_ref_method": "index",
+            "ref_index_scale": 10.0,
+        }
+    ),
+    "QwenImage": Animal(
+        {
+            "image_model": "qwen_image",
+            "in_channels": 64,
+            "num_layers": 2,
+            "attention_head_dim": 32,
+            "num_attention_heads": 2,
+            "joint_attention_dim": 32,
+            "axes_dims_rope": (8, 12, 12),
+        },
+        more=masked,
+    ),
+    "Krea2": Animal(
+        {
+            "image_model": "krea2",
+            "features": 64,
+            "tdim": 32,
+            "txtdim": 32,
+            "heads": 2,
+            "kvheads": 1,
+            "layers": 2,
+            "txtlayers": 2,
+            "txtheads": 2,
+            "txtkvheads": 2,
+        },
+        width=64,
+    ),
+    "JoyImage": Animal(
+        {
+            "image_model": "joyimage",
+            "hidden_size": 64,
+            "num_attention_heads": 2,
+            "text_dim": 32,
+            "num_layers": 2,
+            "rope_dim_list": [8, 12, 12],
+            "theta": 10000,
+        }
+    ),
+    "CosmosT2IPredict2": Animal({"image_model": "cosmos_predict2", **COSMOS}),
+    "Anima": Animal({"image_model": "anima", **COSMOS, "crossattn_emb_channels": 1024}, width=1024),
+    "Lumina2": Animal({"image_model": "lumina2", **LUMINA}, more=masked),
+    "ZImage": Animal(
+        {
+            "image_model": "lumina2",
+            **LUMINA,
+            "z_image_modulation": True,
+            "time_scale": 1000.0,
+            "pad_tokens_multiple": 32,
+            "rope_theta": 256.0,
+        }
+    ),
+    "HunyuanImage21": Animal({"image_model": "hunyuan_video", **HUNYUAN}),
+    "HunyuanImage21 distilled": Animal({"image_model": "hunyuan_video", **HUNYUAN, "meanflow": True}),
+    "Omnigen2": Animal(
+        {
+            "image_model": "omnigen2",
+            "hidden_size": 64,
+            "num_layers": 2,
+            "num_refiner_layers": 1,
+            "num_attention_heads": 2,
+            "num_kv_heads": 1,
+            "multiple_of": 16,
+            "axes_dim_rope": (8, 12, 12),
+            "axes_lens": (64, 64, 64),
+            "text_feat_dim": 32,
+            "timestep_scale": 1000.0,
+        },
+        more=masked,
+    ),
+    "ErnieImage": Animal(
+        {
+            "image_model": "ernie",
+            "hidden_size": 64,
+            "num_attention_heads": 2,
+            "num_layers": 2,
+            "ffn_hidden_size": 96,
+            "text_in_dim": 32,
+            "rope_axes_dim": (8, 12, 12),
+        }
+    ),
+    "Chroma": Animal(
+        {
+            "image_model": "chroma",
+            **{name: size for name, size in FLUX.items() if name not in ("guidance_embed",)},
+            "in_dim": 64,
+            "out_dim": 64,
+            "hidden_dim": 64,
+            "n_layers": 1,
+        }
+    ),
+}
+
+
+def model_of(name: str) -> ModelPatcher:
+    """The MODEL of a family; random weights, the same at every call."""
+    settings = getattr(supported, name.split()[0])(dict(ZOO[name].sizes))
+    settings.set_inference_dtype(torch.float32, None)
+    model = settings.get_model({})
+    generator = torch.Generator().manual_seed(0)
+    for path, weight in [*model.diffusion_model.named_parameters(), *model.diffusion_model.named_buffers()]:
+        if not weight.is_floating_point():
+            continue
+        scale = 1 / math.sqrt(weight[0].numel()) if weight.ndim > 1 else 0.1
+        middle = 1.0 if "norm" in path and path.endswith(("weight", "scale")) and weight.ndim == 1 else 0.0
+        weight.data = middle + scale * torch.randn(weight.shape, generator=generator)
+    return ModelPatcher(model.eval().requires_grad_(False), CPU, CPU)
+
+
+def prompt(name: str, seed: int, tokens: int = TOKENS) -> Conditioning:
+    """What the family's text encoder would say of a prompt of so many tokens."""
+    animal, generator = ZOO[name], torch.Generator().manual_seed(100 + seed)
+    embedding = torch.randn(1, tokens, animal.width, generator=generator)
+    more = dict(animal.more(generator, tokens))
+    if animal.pooled:
+        more["pooled_output"] = torch.randn(1, animal.pooled, generator=generator)
+    return [[embedding, more]]
+
+
+def prompts_of(name: str) -> Prompts:
+    """Three prompts, two of which are equally long, and a negative one."""
+    positive = {f"prompt {seed}": prompt(name, seed, tokens) for seed, tokens in enumerate((TOKENS, TOKENS, 7))}
+    return Prompts(positive, prompt(name, 9))
