@@ -80,6 +80,7 @@ $(COMFYUI_VENV)/comfyui.stamp: requirements.txt constraints.txt $(addprefix comf
 # After the other environment, not beside it: both write this project's metadata into its folder.
 $(COMFYUI_VENV)/test.stamp: $(COMFYUI_VENV)/comfyui.stamp $(VENV)/test.stamp
 	$(COMFYUI_BIN)/python $(PIP) --editable '.[headless,test,browser]'
+	$(COMFYUI_BIN)/python $(PIP) --no-deps open_clip_torch==3.3.0
 	touch $@
 
 $(REFERENCE_VENV)/reference.stamp: constraints.txt $(addprefix tests/rewards/reference,.txt _bare.txt)

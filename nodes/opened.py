@@ -32,7 +32,7 @@ def opened(policy: PolicyValue, drawing: Drawing) -> Iterator[ComfyPolicy]:
             recompute=policy.recompute,
         )
         try:
-            live.try_conditioning()
+            live.try_out()
             yield live
         except RuntimeError as error:
             if not is_out_of_memory(error):

@@ -46,11 +46,9 @@ def played(*options: str, **variables: str) -> Part:
     """The tests whose numbers hang on a processor's kernels, with those that torch, oneDNN and MKL are told to use.
 
     They take the best that the processor has up to what they are told, but for ATen, which believes what it is told.
-    The parts that they belong to have them too, with the processor's own kernels.
+    The parts that they belong to have them too, with the processor's own kernels. ComfyUI's environment can run all.
     """
-    comfyui = [str(file) for file in MARKED if file.parent.name == "comfyui"]
-    others = [str(file) for file in MARKED if file.parent.name != "comfyui"]
-    return Part(((*PYTEST, *KERNELS, *options, *others), (*COMFYUI, *KERNELS, *options, *comfyui)), variables)
+    return Part(((*COMFYUI, *KERNELS, *options, *map(str, MARKED)),), variables)
 
 
 PARTS = {

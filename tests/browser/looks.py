@@ -18,8 +18,4 @@ DEFAULTS: dict[str, Any] = {
 
 in_nodes_2 = pytest.mark.parametrize("settings", [{NODES_2: True}], ids=["nodes 2"])
 canvas_and_nodes_2 = pytest.mark.parametrize("settings", [{}, {NODES_2: True}], ids=["canvas", "nodes 2"])
-# Whoever draws the nodes and the palette have nothing to do with each other, so two looks show both of each.
-each_look = pytest.mark.parametrize(
-    "settings", [{PALETTE: "light"}, {NODES_2: True}], ids=["canvas light", "nodes 2 dark"]
-)
 light = pytest.mark.parametrize("settings", [{PALETTE: "light"}], ids=["light"])

@@ -34,7 +34,7 @@ from .comfy_page import (
     wait,
     widget,
 )
-from .looks import each_look, in_nodes_2
+from .looks import in_nodes_2, light
 from .runs_panel import entry
 from .tree_widget import card, click, fact, frames, place, tree_of, view, wait_for_generations, watch, watched
 
@@ -45,7 +45,7 @@ def folder(server: Server, run: str) -> Path:
     return server.base / "output" / "treegrpo" / run
 
 
-@each_look
+@in_nodes_2
 def test_it_grows_and_tells_what_is_in_the_run_folder(page: Page, server: Server, name: str) -> None:
     trainer = quickstart(page, name, iterations=2)
     plan = node(page, "TreeGRPO_Plan")
@@ -254,6 +254,7 @@ def reconnect(page: Page) -> None:
     })""")
 
 
+@light
 def test_news_that_were_missed_are_fetched_when_the_socket_returns(page: Page, server: Server, name: str) -> None:
     trainer = quickstart(page, name, iterations=1)
     run(page, server)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -161,11 +162,13 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(folder):
     with pytest.raises(UsageError, match=r"sigmas: the schedule has 2 steps and ends at 0.5"):
         ComfyPolicy(model, vae, given, height=SIDE, width=SIDE, schedule=torch.tensor([1.0, 0.8, 0.5])).sigmas(2)
     with training(), pytest.raises(UsageError, match=r"prompts: this model cannot take their conditioning"):
-        ComfyPolicy(model, vae, prompts("sd15"), height=SIDE, width=SIDE).try_conditioning()
-    video, _ = open_model("sd3", folder)
-    video.model.latent_format = comfy.latent_formats.Wan21()
-    with pytest.raises(UsageError, match=r"makes 3-D latents; only images work"):
-        ComfyPolicy(video, vae, given, height=SIDE, width=SIDE)
+        ComfyPolicy(model, vae, prompts("sd15"), height=SIDE, width=SIDE).try_out()
+    sound, _ = open_model("sd3", folder)
+    sound.model.latent_format = comfy.latent_formats.StableAudio1()
+    with pytest.raises(UsageError, match=r"makes no pictures"):
+        ComfyPolicy(sound, vae, given, height=SIDE, width=SIDE)
+    with pytest.raises(UsageError, match=r"makes no pictures"):  # of sounds too, whose latents look like pictures
+        ComfyPolicy(model, SimpleNamespace(output_channels=2), given, height=SIDE, width=SIDE)
     spread, _ = open_model("sd3", folder)
     spread.set_additional_models("multigpu", [spread.clone()])
     with pytest.raises(UsageError, match=r"several GPUs"):
@@ -181,9 +184,9 @@ def test_a_full_device_is_not_taken_for_a_wrong_clip(folder, monkeypatch):
     full = RuntimeError("MPS backend out of memory (MPS allocated: 17.90 GiB, max allowed: 18.13 GiB)")
     with training():
         policy = open_policy(*open_model("sd3", folder), "sd3")
-        monkeypatch.setattr(policy, "denoise", mock.Mock(side_effect=full))
+        monkeypatch.setattr(policy, "_predict", mock.Mock(side_effect=full))
         with pytest.raises(RuntimeError) as caught:
-            policy.try_conditioning()
+            policy.try_out()
         policy.close()
     assert caught.value is full
 

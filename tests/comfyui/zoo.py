@@ -13,7 +13,10 @@ from typing import Any
 
 import comfy.supported_models as supported
 import torch
+from comfy.ldm.wan.vae import WanVAE
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+from torch import nn
 
 from treegrpo.backends.comfy.conditioning import Conditioning
 from treegrpo.backends.comfy.policy import Prompts
@@ -165,12 +168,10 @@ ZOO: dict[str, Animal] = {
     "JoyImage": Animal(
         {
             "image_model": "joyimage",
-            "hidden_size": 64,
-            "num_attention_heads": 2,
+            "hidden_size": 128,
+            "num_attention_heads": 1,  # of 128, which ComfyUI fixes
             "text_dim": 32,
             "num_layers": 2,
-            "rope_dim_list": [8, 12, 12],
-            "theta": 10000,
         }
     ),
     "CosmosT2IPredict2": Animal({"image_model": "cosmos_predict2", **COSMOS}),
@@ -180,6 +181,9 @@ ZOO: dict[str, Animal] = {
         {
             "image_model": "lumina2",
             **LUMINA,
+            "dim": 256,  # or more, for what modulates it
+            "n_heads": 8,
+            "n_kv_heads": 8,
             "z_image_modulation": True,
             "time_scale": 1000.0,
             "pad_tokens_multiple": 32,
@@ -218,7 +222,9 @@ ZOO: dict[str, Animal] = {
     "Chroma": Animal(
         {
             "image_model": "chroma",
-            **{name: size for name, size in FLUX.items() if name not in ("guidance_embed",)},
+            **{name: size for name, size in FLUX.items() if name != "guidance_embed"},
+            "in_channels": 64,
+            "out_channels": 64,
             "in_dim": 64,
             "out_dim": 64,
             "hidden_dim": 64,
@@ -228,19 +234,34 @@ ZOO: dict[str, Animal] = {
 }
 
 
-def model_of(name: str) -> ModelPatcher:
-    """The MODEL of a family; random weights, the same at every call."""
+REFUSED = {"CosmosT2IPredict2": "predicts in a way that cannot be trained yet"}
+"""Families that cannot be trained, and what is said of them."""
+
+
+def model_of(name: str, dtype: torch.dtype = torch.float32) -> ModelPatcher:
+    """The MODEL of a family, that computes in `dtype`; random weights, the same at every call."""
     settings = getattr(supported, name.split()[0])(dict(ZOO[name].sizes))
-    settings.set_inference_dtype(torch.float32, None)
+    settings.set_inference_dtype(dtype, None)
     model = settings.get_model({})
+    _fill(model.diffusion_model)
+    return ModelPatcher(model.eval().requires_grad_(False).to(dtype), CPU, CPU)
+
+
+def _fill(network: nn.Module) -> None:
+    """Random weights, which keep the size of what goes through them; ComfyUI leaves them empty."""
     generator = torch.Generator().manual_seed(0)
-    for path, weight in [*model.diffusion_model.named_parameters(), *model.diffusion_model.named_buffers()]:
-        if not weight.is_floating_point():
-            continue
-        scale = 1 / math.sqrt(weight[0].numel()) if weight.ndim > 1 else 0.1
-        middle = 1.0 if "norm" in path and path.endswith(("weight", "scale")) and weight.ndim == 1 else 0.0
-        weight.data = middle + scale * torch.randn(weight.shape, generator=generator)
-    return ModelPatcher(model.eval().requires_grad_(False), CPU, CPU)
+    for path, weight in [*network.named_parameters(), *network.named_buffers()]:
+        if weight.is_floating_point():
+            scale = 1 / math.sqrt(weight[0].numel()) if weight.ndim > 1 else 0.1
+            middle = 1.0 if "norm" in path and path.endswith(("weight", "scale")) and weight.ndim == 1 else 0.0
+            weight.data = middle + scale * torch.randn(weight.shape, generator=generator)
+
+
+def vae_of_videos() -> VAE:
+    """The VAE of Qwen-Image, Krea 2 and Wan, which decodes frames; thin, with random weights."""
+    network = WanVAE(dim=16, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, temperal_downsample=[False, True, True])
+    _fill(network)
+    return VAE(sd=network.state_dict())
 
 
 def prompt(name: str, seed: int, tokens: int = TOKENS) -> Conditioning:
@@ -253,7 +274,8 @@ def prompt(name: str, seed: int, tokens: int = TOKENS) -> Conditioning:
     return [[embedding, more]]
 
 
-def prompts_of(name: str) -> Prompts:
-    """Three prompts, two of which are equally long, and a negative one."""
-    positive = {f"prompt {seed}": prompt(name, seed, tokens) for seed, tokens in enumerate((TOKENS, TOKENS, 7))}
+def prompts_of(name: str, count: int = 3) -> Prompts:
+    """Up to three prompts, two of which are equally long, and a negative one."""
+    lengths = (TOKENS, TOKENS, TOKENS + 2)[:count]
+    positive = {f"prompt {seed}": prompt(name, seed, tokens) for seed, tokens in enumerate(lengths)}
     return Prompts(positive, prompt(name, 9))

@@ -25,12 +25,12 @@ def run(folder, sizes, limit=None, after=0, ranks=ALONE):
     calls = 0
     denoise = policy.denoise
 
-    def limited(x, sigma, prompts):
+    def limited(x, sigma, prompts, *step):
         nonlocal calls
         calls += 1
         if limit and calls > after and len(x) > limit:
             raise torch.OutOfMemoryError("the device is full")
-        return denoise(x, sigma, prompts)
+        return denoise(x, sigma, prompts, *step)
 
     policy.denoise = limited
     config = small_config(folder, iterations=3, trees_every=0)
@@ -142,10 +142,10 @@ def test_an_evaluation_that_does_not_fit_goes_on_in_smaller_batches(tmp_path, ca
     policy = open_policy(rank=2)
     denoise = policy.denoise
 
-    def limited(x, sigma, prompts):
+    def limited(x, sigma, prompts, *step):
         if len(x) > 4:
             raise torch.OutOfMemoryError("the device is full")
-        return denoise(x, sigma, prompts)
+        return denoise(x, sigma, prompts, *step)
 
     policy.denoise = limited
     config = small_config(tmp_path, iterations=1, trees_every=0)

@@ -19,6 +19,9 @@ def test_a_linear_decoder_is_found():
     fresh = torch.randn(2, 4, 8, 6, generator=generator)
     expected = (fresh.movedim(1, 3) @ factors + offset).clamp(0, 1)
     torch.testing.assert_close(preview.draw(fresh), expected, rtol=0, atol=1e-4)  # float32 least squares
+    of_frames = LatentPreview()
+    of_frames.learn(latents.unsqueeze(2), decode(latents))
+    torch.testing.assert_close(of_frames.draw(fresh.unsqueeze(2)), expected, rtol=0, atol=1e-4)  # one frame, a picture
 
 
 def test_grey_before_it_has_learned():

@@ -163,7 +163,7 @@ class DiffusersPolicy:
         noise = torch.randn((count, *self.latent_shape), generator=generator)
         return (sigma * noise).to(self.device)
 
-    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
+    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str], until: float = 0.0) -> Tensor:
         """See Policy.denoise; the conditional and unconditional halves of guidance share one batch."""
         wanted = torch.is_grad_enabled()
         # A compiled block has one graph with gradients and one without, which round differently; the rollout takes the

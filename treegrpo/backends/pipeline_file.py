@@ -25,7 +25,7 @@ from diffusers.loaders.single_file_utils import (
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from torch import Tensor
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from .families.registry import FAMILIES
 
 INDEX = "model_index.json"
@@ -186,8 +186,3 @@ def download_command(hub_id: str, whole: bool) -> str:
     """
     weights = "" if whole else ' "text_encoder*" "vae/*"'
     return f'hf download {hub_id} --include "*.json" "*.txt" "*.model"{weights}'
-
-
-def first_line(error: Exception) -> str:
-    """What an error of diffusers or the hub says, without its advice on how to write Python."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

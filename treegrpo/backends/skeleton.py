@@ -12,9 +12,9 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from .architectures import HUB_IDS, build
-from .pipeline_file import INDEX, download_command, first_line, read_index
+from .pipeline_file import INDEX, download_command, read_index
 
 META = torch.device("meta")
 

@@ -86,7 +86,7 @@ class ToyPolicy:
     def prepare(self, prompts: Sequence[str]) -> None:
         pass
 
-    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
+    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str], until: float = 0.0) -> Tensor:
         assert len(prompts) == len(x)
         self.calls.append(len(x))
         self.heard += prompts

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -126,10 +127,10 @@ def grow(
     denoised: dict[int, Tensor] = {}
     log_probs: dict[int, Tensor] = {}
 
-    for t, (step, sigma) in enumerate(zip(steps, sigmas.tolist(), strict=False)):
+    for t, (step, (sigma, until)) in enumerate(zip(steps, pairwise(sigmas.tolist()), strict=True)):
         names = [prompt for prompt in prompts for _ in range(plan.nodes(t))]
         size = batch.training if step.std else batch.rollout
-        predict = partial(_predict, policy, sigma, graphs if step.std else None)
+        predict = partial(_predict, policy, sigma, until, graphs if step.std else None)
         x0 = batched(predict, size, x, names)
         if not torch.isfinite(x0).all():
             raise RunError(
@@ -153,12 +154,14 @@ def grow(
     return Tree(plan, sigmas, steps, tuple(prompts), states, denoised, log_probs)
 
 
-def _predict(policy: Policy, sigma: float, graphs: Graphs | None, x: Tensor, prompts: Sequence[str]) -> Tensor:
+def _predict(
+    policy: Policy, sigma: float, until: float, graphs: Graphs | None, x: Tensor, prompts: Sequence[str]
+) -> Tensor:
     """x0 of a batch without its graph; the one with its graph goes to `graphs`, if they take it."""
     if graphs is None or not graphs.take(len(x)):
-        return policy.denoise(x, sigma, prompts)
+        return policy.denoise(x, sigma, prompts, until)
     with torch.enable_grad():
-        graphs.kept.append(policy.denoise(x, sigma, prompts))
+        graphs.kept.append(policy.denoise(x, sigma, prompts, until))
     return graphs.kept[-1].detach()
 
 

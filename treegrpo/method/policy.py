@@ -37,9 +37,11 @@ class Policy(Protocol):
         """Get ready to denoise states of these prompts: what has to make room for the network works now."""
         ...
 
-    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
+    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str], until: float = 0.0) -> Tensor:
         """Predicted x0, guidance applied: float32, like x [N, C, H, W]; prompts has N entries.
 
+        until: the sigma at which the step ends. Networks that are distilled to predict the mean velocity over a step
+        read it (MeanFlow, arXiv 2505.13447); to all others it is nothing.
         Differentiable in `parameters()` when gradients are on.
         """
         ...

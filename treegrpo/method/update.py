@@ -119,11 +119,12 @@ def _accumulate(
     clipped = 0
     trouble: str | None = None
     for t, nodes in _batches(tree, batch):
-        step, sigma, k = tree.transitions[t], float(tree.sigmas[t]), tree.plan.branch[t]
+        step, k = tree.transitions[t], tree.plan.branch[t]
+        sigma, until = tree.sigmas[t : t + 2].tolist()
         children = slice(nodes.start * k, nodes.stop * k)
         x, prompts = tree.states[t][nodes], tree.prompts_at(t)[nodes]
-        reference = _reference_mean(policy, x, sigma, prompts, step) if settings.kl else None
-        x0 = graphs.kept.popleft() if graphs and graphs.kept else policy.denoise(x, sigma, prompts)
+        reference = _reference_mean(policy, x, sigma, until, prompts, step) if settings.kl else None
+        x0 = graphs.kept.popleft() if graphs and graphs.kept else policy.denoise(x, sigma, prompts, until)
         mean = step.mean(x, x0)
         log_prob = log_density(tree.states[t + 1][children], mean.repeat_interleave(k, 0), step.std)
         ratio = torch.exp(log_prob - tree.log_probs[t][children])
@@ -171,7 +172,7 @@ def _batches(tree: Tree, size: int) -> Iterator[tuple[int, slice]]:
 
 
 @torch.no_grad()
-def _reference_mean(policy: Policy, x: Tensor, sigma: float, prompts: list[str], step: Step) -> Tensor:
+def _reference_mean(policy: Policy, x: Tensor, sigma: float, until: float, prompts: list[str], step: Step) -> Tensor:
     """Mean of the base model's transition from each node; made before the policy's own, whose graph stays intact."""
     with policy.reference():
-        return step.mean(x, policy.denoise(x, sigma, prompts))
+        return step.mean(x, policy.denoise(x, sigma, prompts, until))

@@ -20,14 +20,14 @@ class LatentPreview:
         self.factors: Tensor | None = None
 
     def learn(self, latents: Tensor, images: Tensor) -> None:
-        """Fit the map to latents [N, C, h, w] and their decoded images [N, H, W, 3], by least squares."""
+        """Fit the map to latents [N, C, (1,) h, w] and their decoded images [N, H, W, 3], by least squares."""
         latents, images = latents[:ENOUGH], images[:ENOUGH]
-        small = F.interpolate(images.movedim(3, 1), latents.shape[2:], mode="area").movedim(1, 3)
+        small = F.interpolate(images.movedim(3, 1), latents.shape[-2:], mode="area").movedim(1, 3)
         self.factors = torch.linalg.lstsq(_rows(latents), small.reshape(-1, 3).float()).solution
 
     def draw(self, latents: Tensor) -> Tensor:
-        """Images float32 [N, h, w, 3] in 0..1 for latents [N, C, h, w]; plain grey before anything was learned."""
-        count, _, height, width = latents.shape
+        """Images float32 [N, h, w, 3] in 0..1 for latents [N, C, (1,) h, w]; plain grey before any was learned."""
+        count, *_, height, width = latents.shape
         if self.factors is None:
             return torch.full((count, height, width, 3), 0.5)
         return (_rows(latents) @ self.factors).clamp(0, 1).view(count, height, width, 3)
@@ -35,5 +35,5 @@ class LatentPreview:
 
 def _rows(latents: Tensor) -> Tensor:
     """The channels of every pixel and a 1 for the offset, float32 [N * h * w, C + 1]."""
-    channels = latents.detach().float().cpu().movedim(1, 3).reshape(-1, latents.shape[1])
+    channels = latents.detach().float().cpu().movedim(1, -1).reshape(-1, latents.shape[1])
     return F.pad(channels, (0, 1), value=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any
 
 import torch
@@ -46,11 +47,20 @@ def without_gradients(controls: Iterable[Any]) -> Iterator[None]:
             del control.get_control
 
 
-def groups(texts: Sequence[str], known: Mapping[str, Conditioning]) -> list[list[int]]:
+class Sharing(Enum):
+    """Whose rows may share a network call; see trial.py."""
+
+    LIKE_PROMPTS = "those of prompts that can be stacked"
+    ONE_PROMPT = "those of the same prompt"
+    NOBODY = "none"
+
+
+def groups(texts: Sequence[str], known: Mapping[str, Conditioning], sharing: Sharing) -> list[list[int]]:
     """The places in `texts` that can share a network call, each group in order."""
     found: dict[Hashable, list[int]] = {}
     for place, text in enumerate(texts):
-        found.setdefault(_kind(known[text]), []).append(place)
+        key = {Sharing.LIKE_PROMPTS: _kind(known[text]), Sharing.ONE_PROMPT: text, Sharing.NOBODY: place}[sharing]
+        found.setdefault(key, []).append(place)
     return list(found.values())
 
 

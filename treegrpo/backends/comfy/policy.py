@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import comfy.model_management as management
@@ -21,14 +22,15 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
 
 from ...errors import UsageError, check_known
-from ...memory.out_of_memory import is_out_of_memory
 from ...method.process import Path
 from ..adapter_state import check_fits
 from ..temporarily import temporarily
 from .adapters import Adapter, AdapterSettings
-from .conditioning import Conditioning, controls, groups, kept, stacked, without_gradients
+from .conditioning import Conditioning, Sharing, controls, groups, kept, stacked, without_gradients
 from .frozen import can_freeze
+from .fused import plain_kernels
 from .saved_bytes import saved_bytes
+from .trial import sharing_of, small
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class ComfyPolicy:
         self.latent_shape = _latent_shape(self.patcher.model, vae, height, width)
         self.positive = {text: kept(conditioning) for text, conditioning in prompts.positive.items()}
         self.negative = kept(prompts.negative)
+        self.sharing = Sharing.LIKE_PROMPTS
         self.controls = controls([*self.positive.values(), self.negative])
         if self.controls:
             # A U-Net adds a ControlNet's output to the tensors that autograd keeps of its input blocks, in place.
@@ -110,29 +113,24 @@ class ComfyPolicy:
     def prepare(self, prompts: Sequence[str]) -> None:
         """See Policy.prepare: prompts come encoded, and ComfyUI makes room."""
 
-    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> Tensor:
-        """See Policy.denoise. Prompts whose conditionings cannot be stacked go through the network in turn."""
-        shared = groups(prompts, self.positive)
+    def denoise(self, x: Tensor, sigma: float, prompts: Sequence[str], until: float = 0.0) -> Tensor:
+        """See Policy.denoise. Rows that must not share a call go through the network in turn."""
+        return self._denoise(x, torch.tensor([sigma, until]), prompts, self.sharing)
+
+    def try_out(self) -> None:
+        """Find out what the model can do. Raises UsageError when it cannot take the conditioning."""
+        step = comfy.samplers.calculate_sigmas(self._sampling, self.scheduler, 4)[2:4].float().cpu()
+        noise = torch.randn((2, *small(self.latent_shape)), generator=torch.Generator().manual_seed(0))
+        x = (step[0] * noise).to(self.patcher.load_device)
+        self.sharing = sharing_of(partial(self._denoise, x, step), self.positive, self.dtype)
+
+    def _denoise(self, x: Tensor, sigmas: Tensor, prompts: Sequence[str], sharing: Sharing) -> Tensor:
+        shared = groups(prompts, self.positive, sharing)
         if len(shared) == 1:
-            return self._predict(x, sigma, stacked([self.positive[text] for text in prompts]))
-        parts = [self._predict(x[rows], sigma, stacked([self.positive[prompts[i]] for i in rows])) for rows in shared]
+            return self._predict(x, sigmas, stacked([self.positive[text] for text in prompts]))
+        parts = [self._predict(x[rows], sigmas, stacked([self.positive[prompts[i]] for i in rows])) for rows in shared]
         order = torch.tensor([i for rows in shared for i in rows], device=x.device).argsort()
         return torch.cat(parts)[order]
-
-    @torch.no_grad()
-    def try_conditioning(self) -> None:
-        """Send one prompt through the network. Raises UsageError when the model cannot take its conditioning."""
-        sigma = float(self._sampling.sigma_max)
-        x = self.initial_noise(1, sigma, torch.Generator())
-        try:
-            self.denoise(x, sigma, [next(iter(self.positive))])
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            raise UsageError(
-                f"prompts: this model cannot take their conditioning ({str(error).splitlines()[0]}); "
-                "connect the CLIP that belongs to the model."
-            ) from error
 
     def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
         """See Policy.training_bytes: what the forward pass keeps, and the block whose recomputation keeps most."""
@@ -143,13 +141,13 @@ class ComfyPolicy:
         """See Policy.decoding_bytes: ComfyUI splits what its VAE decodes by the memory that is free."""
         return 0
 
-    def _predict(self, x: Tensor, sigma: float, positive: Conditioning) -> Tensor:
+    def _predict(self, x: Tensor, sigmas: Tensor, positive: Conditioning) -> Tensor:
         guider = comfy.samplers.CFGGuider(self.patcher)
         guider.set_conds(positive, self.negative)
         guider.set_cfg(self.guidance)
         step = _OneStep()
         with without_gradients(self.controls):
-            guider.sample(x, torch.zeros(x.shape), step, torch.tensor([sigma, 0.0]), disable_pbar=True, seed=0)
+            guider.sample(x, torch.zeros(x.shape), step, sigmas, disable_pbar=True, seed=0)
         return step.denoised
 
     @torch.no_grad()
@@ -196,8 +194,15 @@ class ComfyPolicy:
 
 
 def decode(model: Any, vae: Any, latents: Tensor) -> Tensor:
-    """Images float32 [N, H, W, 3] in 0..1 on the CPU, from latents in the units in which the MODEL denoises."""
-    return vae.decode(model.model.process_latent_out(latents)).float().cpu()
+    """Images float32 [N, H, W, 3] in 0..1 on the CPU, from latents in the units in which the MODEL denoises.
+
+    Raises UsageError where what comes out are no pictures.
+    """
+    made = vae.decode(model.model.process_latent_out(latents)).float().cpu()
+    images = made.flatten(0, -4) if made.ndim == 5 else made  # of a VAE for videos, with the frame as a dimension
+    if images.ndim != 4 or len(images) != len(latents) or images.shape[-1] < 3:
+        raise UsageError(f"vae: it makes no pictures of these latents (but {list(made.shape)}); use a model of images.")
+    return images[..., :3]
 
 
 @contextmanager
@@ -207,7 +212,7 @@ def training() -> Iterator[None]:
     Its executor runs nodes in inference mode, and its fused kernels, which differ in the last digits from those with a
     derivative, are off only while it trains; the rollout has to use the same ones as the update.
     """
-    with torch.inference_mode(False), temporarily(management, in_training=True):
+    with torch.inference_mode(False), temporarily(management, in_training=True), plain_kernels():
         yield
 
 
@@ -281,15 +286,19 @@ def _path(model: Any) -> Path:
     )
 
 
-def _latent_shape(model: Any, vae: Any, height: int, width: int) -> tuple[int, int, int]:
-    """(C, H, W) of one picture's latents. Raises UsageError for videos, and for a VAE of other channels."""
+def _latent_shape(model: Any, vae: Any, height: int, width: int) -> tuple[int, ...]:
+    """(C, H, W) of one picture's latents, or (C, 1, H, W) where the model counts frames.
+
+    Raises UsageError for models of sounds, and for a VAE of other channels.
+    """
     latent = model.latent_format
-    if latent.latent_dimensions != 2:
-        raise UsageError(f"model: {type(model).__name__} makes {latent.latent_dimensions}-D latents; only images work.")
+    if latent.latent_dimensions not in (2, 3) or getattr(vae, "output_channels", 3) < 3:
+        raise UsageError(f"model: {type(model).__name__} makes no pictures; use a model of images.")
     if vae is not None and vae.latent_channels != latent.latent_channels:
         raise UsageError(
             f"vae: it has {vae.latent_channels} latent channels and the model {latent.latent_channels}; "
             "connect the VAE that belongs to the model."
         )
     scale = latent.spacial_downscale_ratio
-    return latent.latent_channels, height // scale, width // scale
+    frames = (1,) * (latent.latent_dimensions - 2)
+    return latent.latent_channels, *frames, height // scale, width // scale

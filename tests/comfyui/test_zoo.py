@@ -1,0 +1,160 @@
+"""Every image family of ComfyUI trains: see zoo.py for the networks.
+
+Five things are asked of each: the ODE is what KSampler draws, the first ratio is 1, the gradient is that of finite
+differences with blocks computed again and without, the saved LoRA in the stock loader draws what training drew, and
+the MODEL is bit for bit what it was.
+"""
+
+from __future__ import annotations
+
+import comfy.sample
+import comfy.sd
+import comfy.utils
+import pytest
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from tests.backends.test_families import slope
+from tests.comfyui.test_policy import SIZES, loss, updated
+from tests.comfyui.test_safety import assert_untouched, snapshot
+from tests.comfyui.zoo import REFUSED, ZOO, model_of, prompts_of, vae_of_videos
+from treegrpo.backends.comfy.adapters import AdapterSettings
+from treegrpo.backends.comfy.policy import ComfyPolicy, decode, training
+from treegrpo.errors import UsageError
+from treegrpo.method.sample import sample
+from treegrpo.run import lora_file
+
+STEPS = 5
+QUICK = ("QwenImage", "Krea2", "HunyuanImage21 distilled", "Omnigen2", "ErnieImage")
+"""Those that need something which no other does; `make bench` has all."""
+TRAINED = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ZOO if name not in REFUSED]
+
+
+def open_policy(name: str, model: ModelPatcher, count: int = 3, recompute: bool = True) -> ComfyPolicy:
+    """A policy on a family's model with so many prompts and an adapter of rank 2 that is not zero."""
+    side = ZOO[name].side * model.model.latent_format.spacial_downscale_ratio
+    policy = ComfyPolicy(
+        model,
+        None,
+        prompts_of(name, count),
+        AdapterSettings(rank=2, alpha=4.0),
+        guidance=3.0,
+        height=side,
+        width=side,
+        scheduler="simple",
+        recompute=recompute,
+    )
+    policy.try_out()
+    generator = torch.Generator().manual_seed(1)
+    for weight in policy.parameters():
+        weight.data = 0.1 * torch.randn(weight.shape, generator=generator)
+    return policy
+
+
+def drawn(policy: ComfyPolicy) -> torch.Tensor:
+    """What the policy's own ODE comes to for its three prompts."""
+    return sample(policy, list(policy.positive), STEPS, torch.Generator().manual_seed(5), SIZES)
+
+
+def stock(model: ModelPatcher, policy: ComfyPolicy) -> torch.Tensor:
+    """What KSampler draws with euler from the same noise, prompt by prompt, in the units of the model."""
+    noise = torch.randn((len(policy.positive), *policy.latent_shape), generator=torch.Generator().manual_seed(5))
+    pictures = [
+        comfy.sample.sample(
+            model,
+            noise[i : i + 1],
+            STEPS,
+            policy.guidance,
+            "euler",
+            "simple",
+            conditioning,
+            policy.negative,
+            torch.zeros_like(noise[i : i + 1]),
+            disable_pbar=True,
+        )
+        for i, conditioning in enumerate(policy.positive.values())
+    ]
+    return model.model.process_latent_in(torch.cat(pictures))
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-3) -> None:
+    """Batches of another size, and factors that are multiplied first or last, round otherwise."""
+    assert float(expected.std()) > 0.1, "all the same, so equality would mean nothing"
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_it_trains_as_it_draws(name, tmp_path):
+    with torch.inference_mode():
+        model = model_of(name)
+        before = snapshot(model)
+        with training():
+            policy = open_policy(name, model)
+            with policy.reference():
+                base = drawn(policy)
+            trained = drawn(policy)
+            file = tmp_path / "lora.safetensors"
+            lora_file.write(file, policy.adapter_state(), 2, 4.0)
+            statistics = updated(policy, passes=2)
+            policy.close()
+        assert_untouched(model, before)
+        assert_close(base, stock(model, policy))
+        patched, _ = comfy.sd.load_lora_for_models(model, None, comfy.utils.load_torch_file(str(file)), 1.0, 0.0)
+        assert len(patched.patches) == len(policy.adapter.modules)
+        assert float((trained - base).abs().max()) > 0.01
+        assert_close(trained, stock(patched, policy), 2e-3)
+    assert statistics.ratio_error[0] == 0
+    assert statistics.ratio_error[1] > 0
+    assert statistics.grad_norm[0] > 0
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_its_gradient_is_the_slope(name):
+    gradients = []
+    with torch.inference_mode(), training():
+        for recompute in (True, False):
+            policy = open_policy(name, model_of(name, torch.float64), 2, recompute)
+            for module in policy.adapter.modules.values():
+                module.double()
+            loss(policy, float(policy.sigmas(4)[1])).backward()
+            weights = policy.parameters()
+            # None: layers that do not act on the picture, such as what the last block of Qwen-Image writes to the text.
+            gradient = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+            gradients.append(torch.cat([each.flatten() for each in gradient]))
+            if recompute:
+                assert_slopes(policy, gradient)
+            policy.close()
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+
+
+def assert_slopes(policy: ComfyPolicy, gradient: list[torch.Tensor]) -> None:
+    """The gradient is the slope of the loss along random directions of all weights together."""
+    sigma, weights = float(policy.sigmas(4)[1]), policy.parameters()
+    length = float(torch.stack([each.norm() for each in gradient]).norm())
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(3):
+        direction = [torch.randn(weight.shape, generator=generator, dtype=torch.float64) for weight in weights]
+        exact = sum(float((part * each).sum()) for part, each in zip(direction, gradient, strict=True))
+        found = slope(lambda: loss(policy, sigma), weights, direction, step=1e-3)
+        # ComfyUI hands predictions on in float32, and some networks embed the time in it; over such steps that comes
+        # to less than 1e-3 of the length.
+        assert found == pytest.approx(exact, abs=3e-3 * length)
+
+
+def test_a_frame_is_decoded_to_a_picture():
+    with torch.inference_mode():
+        model, vae = model_of("QwenImage"), vae_of_videos()
+        latents = torch.randn(2, 16, 1, 4, 6, generator=torch.Generator().manual_seed(0))
+        images = decode(model, vae, latents)
+        stock = vae.decode(model.model.process_latent_out(latents))
+    assert images.shape == (2, 32, 48, 3)
+    assert torch.equal(images, stock[:, 0].float())
+    assert images.std() > 0.01
+    with torch.inference_mode(), pytest.raises(UsageError, match="vae: it makes no pictures of these latents"):
+        decode(model, vae, torch.zeros(1, 16, 2, 4, 4))  # two frames make five pictures
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_trained_is_refused_in_words(name):
+    with torch.inference_mode(), training(), pytest.raises(UsageError, match=REFUSED[name]):
+        open_policy(name, model_of(name))
