@@ -59,6 +59,7 @@ def test_leaves_lora_pictures_and_figures_in_a_folder_of_its_own(short, tmp_path
     assert result["held-out"]["before"]["low"] <= result["held-out"]["before"]["mean"]
 
 
+@pytest.mark.long
 def test_an_improvement_that_is_not_significant_is_a_failure(short, tmp_path, capsys):
     short(learning_rate=1e-12)
     assert not demo.run_demo("ink", tmp_path / "demo")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comfy.hooks import create_hook_lora
+from comfy.ldm.ernie import model as ernie
+from comfy_extras.nodes_easycache import EasyCacheNode
+from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_lumina2 import RenormCFG
 from comfy_extras.nodes_mahiro import Mahiro
 
@@ -11,7 +15,7 @@ from tests.comfyui.families import open_model, prompts
 from tests.comfyui.families import open_policy as open_family
 from tests.comfyui.test_policy import updated
 from tests.comfyui.test_zoo import open_policy
-from tests.comfyui.zoo import model_of
+from tests.comfyui.zoo import model_of, prompts_of
 from treegrpo.backends.comfy.conditioning import Sharing
 from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts, training
 from treegrpo.errors import UsageError
@@ -57,6 +61,37 @@ def test_patches_that_mix_the_rows_of_a_batch_get_them_one_by_one(patched):
     assert statistics.ratio_error[0] == 0
     assert statistics.grad_norm[0] > 0
     policy.close()
+
+
+def test_models_that_write_to_what_autograd_keeps_get_copies():
+    """FreeU_V2 scales the hidden states of a U-Net in place."""
+    plain, patched = model_of("SD15"), FreeU_V2.execute(model_of("SD15"), 1.3, 1.4, 0.9, 0.2).args[0]
+    for model, careful in ((plain, False), (patched, True)):
+        policy = open_policy("SD15", model)
+        assert policy.careful is careful
+        statistics = updated(policy)
+        assert statistics.ratio_error[0] == 0
+        assert statistics.grad_norm[0] > 0
+        policy.close()
+
+
+def test_a_kernel_without_a_derivative_is_noticed(monkeypatch):
+    """Ernie-Image never hands on which attention it is to use: it takes the one that ComfyUI was started with."""
+    attention = ernie.optimized_attention
+    monkeypatch.setattr(ernie, "optimized_attention", lambda *given, **more: attention(*given, **more).detach())
+    with pytest.raises(UsageError, match="model: its gradient is wrong"):
+        open_policy("ErnieImage", model_of("ErnieImage"))
+
+
+def test_what_skips_steps_or_changes_weights_on_the_way_is_refused():
+    cached = EasyCacheNode.execute(model_of("Lumina2"), 0.2, 0.15, 0.95, False).args[0]
+    with pytest.raises(UsageError, match="model: EasyCache or LazyCache is on it"):
+        open_policy("Lumina2", cached)
+    given = prompts_of("Lumina2")
+    for [[_, more]] in given.positive.values():
+        more["hooks"] = create_hook_lora({}, 1.0, 1.0)
+    with pytest.raises(UsageError, match="prompts: a hook on their conditioning changes the model's weights"):
+        ComfyPolicy(model_of("Lumina2"), None, given, height=32, width=32)
 
 
 @pytest.mark.parametrize("family", ["sd3", "sd15"])

@@ -25,19 +25,21 @@ from treegrpo.method.sample import sample
 from treegrpo.run import lora_file
 
 STEPS = 5
-QUICK = ("QwenImage", "Krea2", "HunyuanImage21 distilled", "Omnigen2", "ErnieImage")
+QUICK = ("Stable_Cascade_B", "QwenImage", "Krea2", "HunyuanImage21 distilled", "Omnigen2", "ErnieImage")
 """Those that need something which no other does; `make bench` has all."""
 TRAINED = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ZOO if name not in REFUSED]
 
 
-def open_policy(name: str, model: ModelPatcher, count: int = 3, recompute: bool = True) -> ComfyPolicy:
+def open_policy(
+    name: str, model: ModelPatcher, count: int = 3, recompute: bool = True, targets: str = "attention"
+) -> ComfyPolicy:
     """A policy on a family's model with so many prompts and an adapter of rank 2 that is not zero."""
     side = ZOO[name].side * model.model.latent_format.spacial_downscale_ratio
     policy = ComfyPolicy(
         model,
         None,
         prompts_of(name, count),
-        AdapterSettings(rank=2, alpha=4.0),
+        AdapterSettings(rank=2, alpha=4.0, targets=targets),
         guidance=3.0,
         height=side,
         width=side,
@@ -108,12 +110,19 @@ def test_it_trains_as_it_draws(name, tmp_path):
     assert statistics.grad_norm[0] > 0
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_its_gradient_is_the_slope(name):
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [
+        *(pytest.param(*name.values, "attention", marks=name.marks) for name in TRAINED),
+        ("Flux2", "attn|modulation"),  # which all blocks share, and which comes to them in a dataclass
+        pytest.param("Chroma", ".", marks=pytest.mark.long),
+    ],
+)
+def test_its_gradient_is_the_slope(name, targets):
     gradients = []
     with torch.inference_mode(), training():
         for recompute in (True, False):
-            policy = open_policy(name, model_of(name, torch.float64), 2, recompute)
+            policy = open_policy(name, model_of(name, torch.float64), 2, recompute, targets)
             for module in policy.adapter.modules.values():
                 module.double()
             loss(policy, float(policy.sigmas(4)[1])).backward()

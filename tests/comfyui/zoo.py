@@ -116,7 +116,53 @@ COSMOS = {
     "adaln_lora_dim": 16,
     "rope_enable_fps_modulation": False,
 }
+UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1, 1],
+    "channel_mult": [1, 2, 4],
+    "transformer_depth": [0, 1, 1],
+    "transformer_depth_output": [0, 0, 1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "use_spatial_transformer": True,
+    "num_heads": 2,
+    "context_dim": 32,
+    "adm_in_channels": None,
+    "num_classes": None,
+    "legacy": False,
+}
 ZOO: dict[str, Animal] = {
+    "SD15": Animal(UNET, side=8),
+    "Stable_Cascade_B": Animal(
+        {
+            "stable_cascade_stage": "b",
+            "c_cond": 32,
+            "c_hidden": [16, 32],
+            "nhead": [-1, 2],
+            "blocks": [[1, 1], [1, 1]],
+            "block_repeat": [[1, 2], [2, 1]],
+            "level_config": ["CT", "CTA"],
+            "c_clip": 32,
+            "c_clip_seq": 2,
+        },
+        pooled=32,
+        side=12,  # or more, or its prior has no pixels
+    ),
+    "PixelDiTT2I": Animal(
+        {
+            "image_model": "pixeldit_t2i",
+            "hidden_size": 64,
+            "num_groups": 2,
+            "pixel_attn_hidden_size": 32,
+            "pixel_num_groups": 2,
+            "patch_depth": 2,
+            "pixel_depth": 1,
+            "txt_embed_dim": 32,
+        },
+        side=32,
+    ),
     "Flux": Animal({"image_model": "flux", **FLUX}, pooled=32),
     "Flux2": Animal(
         {
@@ -234,7 +280,10 @@ ZOO: dict[str, Animal] = {
 }
 
 
-REFUSED = {"CosmosT2IPredict2": "predicts in a way that cannot be trained yet"}
+REFUSED = {
+    "CosmosT2IPredict2": "predicts in a way that cannot be trained yet",
+    "PixelDiTT2I": "it or a patch on it overwrites what gradients are made of",
+}
 """Families that cannot be trained, and what is said of them."""
 
 

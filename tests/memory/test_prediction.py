@@ -125,8 +125,8 @@ def measured(policy, config, sizes):
         {"dtype": "bfloat16", "height": 32, "width": 32},  # half precision is slow on many CPUs
         {"weights": "int8"},
         pytest.param({"weights": "int8", "dtype": "bfloat16", "reuse_graphs": False}, marks=pytest.mark.long),
-        pytest.param({"path": "sd15"}, marks=pytest.mark.long),
-        {"path": "sd15", "guidance": 2.0, "reuse_graphs": False},
+        {"path": "sd15"},
+        pytest.param({"path": "sd15", "guidance": 2.0, "reuse_graphs": False}, marks=pytest.mark.long),
     ],
     ids=lambda settings: ", ".join(f"{key} {value}" for key, value in settings.items()) or "as it comes",
 )
@@ -157,6 +157,7 @@ def test_predicted_memory_is_what_torch_allocates(settings, tiny_sd15):
         assert phases[name] - stays == pytest.approx(work[name], rel=0.1), name
 
 
+@pytest.mark.long
 def test_a_tree_takes_no_more_than_independent_rollouts_in_the_same_batches():
     """Nine leaves of one prompt; no graphs are kept, and weights, which all have, are not counted."""
     sizes = BatchSizes(rollout=9, training=9, decode=1)  # pictures one by one, so that the peak is not the VAE's

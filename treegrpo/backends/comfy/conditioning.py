@@ -8,7 +8,10 @@ from enum import Enum
 from typing import Any
 
 import torch
+from comfy.hooks import EnumHookType
 from torch import Tensor
+
+from ...errors import UsageError
 
 Conditioning = list[list[Any]]
 """[[embedding float [1, L, D], {"pooled_output": float [1, P], ...}], ...], as stock nodes pass it around."""
@@ -23,6 +26,17 @@ def kept(conditioning: Conditioning) -> Conditioning:
 
 def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
+
+
+def refuse_hooks(conditioning: Conditioning) -> None:
+    """Raises UsageError for hooks that change weights: they are off again when the backward pass needs them."""
+    for _, more in conditioning:
+        hooks = more.get("hooks")
+        if hooks is not None and hooks.get_type(EnumHookType.Weight):
+            raise UsageError(
+                "prompts: a hook on their conditioning changes the model's weights (such as Create Hook LoRA), which "
+                "cannot be trained through; take it out, or load the LoRA onto the model instead."
+            )
 
 
 def controls(conditionings: Iterable[Conditioning]) -> list[Any]:

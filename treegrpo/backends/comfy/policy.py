@@ -20,17 +20,18 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.patcher_extension import CallbacksMP
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from ...errors import UsageError, check_known
 from ...method.process import Path
 from ..adapter_state import check_fits
 from ..temporarily import temporarily
 from .adapters import Adapter, AdapterSettings
-from .conditioning import Conditioning, Sharing, controls, groups, kept, stacked, without_gradients
+from .conditioning import Conditioning, Sharing, controls, groups, kept, refuse_hooks, stacked, without_gradients
 from .frozen import can_freeze
 from .fused import plain_kernels
 from .saved_bytes import saved_bytes
-from .trial import sharing_of, small
+from .trial import check_slope, has_gradient, sharing_of, small
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,12 @@ class ComfyPolicy:
         self.scheduler = scheduler
         self.schedule = schedule
         self.latent_shape = _latent_shape(self.patcher.model, vae, height, width)
+        for conditioning in (*prompts.positive.values(), prompts.negative):
+            refuse_hooks(conditioning)
         self.positive = {text: kept(conditioning) for text, conditioning in prompts.positive.items()}
         self.negative = kept(prompts.negative)
         self.sharing = Sharing.LIKE_PROMPTS
+        self.careful = False
         self.controls = controls([*self.positive.values(), self.negative])
         if self.controls:
             # A U-Net adds a ControlNet's output to the tensors that autograd keeps of its input blocks, in place.
@@ -118,11 +122,28 @@ class ComfyPolicy:
         return self._denoise(x, torch.tensor([sigma, until]), prompts, self.sharing)
 
     def try_out(self) -> None:
-        """Find out what the model can do. Raises UsageError when it cannot take the conditioning."""
+        """Find out what the model can do. Raises UsageError when it cannot take the conditioning or be trained."""
         step = comfy.samplers.calculate_sigmas(self._sampling, self.scheduler, 4)[2:4].float().cpu()
         noise = torch.randn((2, *small(self.latent_shape)), generator=torch.Generator().manual_seed(0))
         x = (step[0] * noise).to(self.patcher.load_device)
         self.sharing = sharing_of(partial(self._denoise, x, step), self.positive, self.dtype)
+        x, texts = x[:1], list(self.positive)[:1]
+        with torch.no_grad():
+            size = float(self._denoise(x, step, texts, self.sharing).norm())
+
+        def loss() -> Tensor:
+            return (noise[:1].to(x.device) * self._denoise(x, step, texts, self.sharing)).sum()
+
+        weights = self.parameters()
+        self.careful = not has_gradient(loss, weights)
+        if self.careful and not has_gradient(loss, weights):
+            raise UsageError(
+                "model: it cannot be differentiated, since it or a patch on it overwrites what gradients are made of; "
+                "take patches off while training."
+            )
+        check_slope(loss, weights, size)
+        for block in self.blocks:
+            block.forget()  # what it keeps of a small picture
 
     def _denoise(self, x: Tensor, sigmas: Tensor, prompts: Sequence[str], sharing: Sharing) -> Tensor:
         shared = groups(prompts, self.positive, sharing)
@@ -146,7 +167,8 @@ class ComfyPolicy:
         guider.set_conds(positive, self.negative)
         guider.set_cfg(self.guidance)
         step = _OneStep()
-        with without_gradients(self.controls):
+        copies = saved_tensors_hooks(lambda kept: kept.detach().clone(), lambda kept: kept)
+        with without_gradients(self.controls), copies if self.careful else nullcontext():
             guider.sample(x, torch.zeros(x.shape), step, sigmas, disable_pbar=True, seed=0)
         return step.denoised
 
@@ -237,6 +259,11 @@ def _own_copy(model: Any) -> Any:
         raise UsageError(
             "model: a patch on it brings a network of its own (such as Z-Image's or Qwen's ControlNet patches), which "
             "cannot be trained through; take that node out while training."
+        )
+    if "easycache" in model.model_options.get("transformer_options", {}):
+        raise UsageError(
+            "model: EasyCache or LazyCache is on it, which skips steps while a picture is drawn from start to end, and "
+            "trees are not; take that node out while training."
         )
     if model.get_additional_models_with_key("multigpu"):
         raise UsageError("model: it is spread over several GPUs, where ComfyUI has no gradients; take that node out.")

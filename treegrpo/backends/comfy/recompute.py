@@ -10,25 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from .frozen import can_freeze
 from .saved_bytes import saved_bytes
 
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """The repeated blocks of a denoiser: the members of its lists of modules, and of the sequences among those."""
+    """The repeated blocks of a denoiser: the members of its lists of modules, and of the lists and sequences among
+    those. Layers that are frozen keep nothing for the backward pass and are no blocks.
+    """
     for child in model.children():
         if isinstance(child, nn.ModuleList):
-            for block in child:
-                if isinstance(block, nn.Sequential):
-                    yield from block
-                else:
-                    yield block
+            yield from _members(child)
+
+
+def _members(many: nn.ModuleList | nn.Sequential) -> Iterator[nn.Module]:
+    for block in many:
+        if isinstance(block, nn.ModuleList | nn.Sequential):
+            yield from _members(block)
+        elif not can_freeze(block):
+            yield block
 
 
 class Recomputed:
@@ -58,6 +66,10 @@ class Recomputed:
         out = _Again.apply(torch.empty((), requires_grad=True), call, self.changes_inputs, *tensors)
         return tree_unflatten(list(out), call.outcome)
 
+    def forget(self) -> None:
+        """Find out anew, with the batch of the next call."""
+        self.changes_inputs, self.bytes_inside = None, 0
+
     def _try(self, call: _Call) -> None:
         """Run the block on copies of its tensors: does it write to them, and what does autograd keep of it?"""
         copies = call.copies()
@@ -67,12 +79,37 @@ class Recomputed:
         self.bytes_inside = inside if self.wanted or self.changes_inputs else 0
 
 
+class _Opened(NamedTuple):
+    """A dataclass, of which pytrees know nothing: its class, and its fields in order."""
+
+    kind: type
+    fields: tuple[Any, ...]
+
+
+def _open(value: Any) -> Any:
+    """The value with all dataclasses in it opened; FLUX.2's modulation comes to its blocks in such."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _Opened(type(value), tuple(_open(getattr(value, field.name)) for field in fields(value)))
+    if type(value) in (tuple, list):
+        return type(value)(map(_open, value))
+    return value
+
+
+def _close(value: Any) -> Any:
+    """The inverse of `_open`."""
+    if isinstance(value, _Opened):
+        return value.kind(*map(_close, value.fields))
+    if type(value) in (tuple, list):
+        return type(value)(map(_close, value))
+    return value
+
+
 class _Call:
     """A call whose tensors can be replaced by others. Dictionaries pass through: their tensors have no gradients."""
 
     def __init__(self, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> None:
         self.forward, self.names = forward, list(kwargs)
-        given = (args, tuple(kwargs.values()))
+        given = _open((args, tuple(kwargs.values())))
         self.leaves, self.layout = tree_flatten(given, is_leaf=lambda value: isinstance(value, dict))
         self.places = [i for i, leaf in enumerate(self.leaves) if isinstance(leaf, Tensor)]
         self.outcome: Any = None
@@ -89,7 +126,7 @@ class _Call:
         filled = list(self.leaves)
         for i, tensor in zip(self.places, tensors, strict=True):
             filled[i] = tensor
-        args, values = tree_unflatten(filled, self.layout)
+        args, values = _close(tree_unflatten(filled, self.layout))
         flat, self.outcome = tree_flatten(self.forward(*args, **dict(zip(self.names, values, strict=True))))
         return tuple(flat)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import UsageError, first_line
 from ...memory.out_of_memory import is_out_of_memory
@@ -13,6 +14,11 @@ from .conditioning import Conditioning, Sharing, groups
 
 SMALL = 16
 """The side of the pictures, in latent pixels, if theirs is not smaller."""
+DIRECTIONS = 3
+STEPS = (0.05, 0.005)
+TOLERANCE = 0.3
+"""Of the length of the gradient; half precision and bending come to a tenth."""
+log = logging.getLogger("treegrpo")
 FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
 """What a network raises that is given what it does not understand."""
 Denoise = Callable[[Sequence[str], Sharing], Tensor]
@@ -70,3 +76,68 @@ def _is_equal(denoise: Denoise, pair: Sequence[str], sharing: Sharing, alone: Te
         return False
     rounding = max(1e-4, 16 * torch.finfo(dtype).eps)
     return float((together - alone).norm()) <= rounding * float(alone.norm())
+
+
+def has_gradient(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter]) -> bool:
+    """Whether loss() can be differentiated at all; models that write to what autograd has kept cannot."""
+    try:
+        _gradient(loss, weights)
+    except FAILURES as error:
+        if is_out_of_memory(error):
+            raise
+        log.debug("no gradient: %s", first_line(error))
+        return False
+    return True
+
+
+def check_slope(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter], size: float) -> None:
+    """Raises UsageError when the gradient is not how fast loss() changes along random ways, by central differences.
+
+    Attention kernels without a derivative, or with a wrong one, show in nothing else: the ratio is 1 all the same. The
+    steps change the loss by two shares of its `size`; it is right if one of them agrees, since half precision rounds
+    small ones away and networks bend over large ones.
+    """
+    gradient = _gradient(loss, weights)
+    length = float(torch.stack([part.norm() for part in gradient]).norm())
+    if length == 0:
+        raise UsageError("lora.targets: the layers that it means have no effect on the picture; choose others.")
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(DIRECTIONS):
+        way = [torch.randn(weight.shape, generator=generator).to(weight) for weight in weights]
+        expected = sum(float((part * each).sum()) for part, each in zip(gradient, way, strict=True))
+        slopes = (_slope(loss, weights, way, share * size / length) for share in STEPS)
+        if not any(abs(slope - expected) < TOLERANCE * length for slope in slopes):
+            raise UsageError(
+                "model: its gradient is wrong, since an attention kernel or a patch on it has no derivative; start "
+                "ComfyUI without --use-sage-attention, and take patches off while training."
+            )
+
+
+def _gradient(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter]) -> list[Tensor]:
+    """By a backward pass as the update makes it: blocks that are computed again leave gradients with the weights."""
+    with torch.enable_grad():
+        for weight in weights:
+            weight.grad = None
+        try:
+            loss().backward()
+            return [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        finally:
+            for weight in weights:
+                weight.grad = None
+
+
+@torch.no_grad()
+def _slope(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter], way: Sequence[Tensor], step: float) -> float:
+    """How fast loss() changes when the weights go that way."""
+    before = [weight.clone() for weight in weights]
+
+    def at(distance: float) -> float:
+        for weight, start, part in zip(weights, before, way, strict=True):
+            weight.copy_(start + distance * part)
+        return float(loss())
+
+    try:
+        return (at(step) - at(-step)) / (2 * step)
+    finally:
+        for weight, start in zip(weights, before, strict=True):
+            weight.copy_(start)
