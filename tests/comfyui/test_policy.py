@@ -165,7 +165,7 @@ def test_an_fp8_model_has_the_gradient_of_its_own_weights(folder):
 
 def stock_samples(model, policy: ComfyPolicy, steps: int, guidance: float) -> torch.Tensor:
     """What KSampler draws with euler from the noise that the policy draws for seed 5."""
-    noise = torch.randn((2, *policy.latent_shape), generator=torch.Generator().manual_seed(5))
+    noise = torch.randn((len(policy.positive), *policy.latent_shape), generator=torch.Generator().manual_seed(5))
     drawn = [
         comfy.sample.sample(
             model,

@@ -7,7 +7,6 @@ the MODEL is bit for bit what it was.
 
 from __future__ import annotations
 
-import comfy.sample
 import comfy.sd
 import comfy.utils
 import pytest
@@ -15,7 +14,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from tests.backends.test_families import slope
-from tests.comfyui.test_policy import SIZES, loss, updated
+from tests.comfyui.test_policy import SIZES, loss, stock_samples, updated
 from tests.comfyui.test_safety import assert_untouched, snapshot
 from tests.comfyui.zoo import REFUSED, ZOO, model_of, prompts_of, vae_of_videos
 from treegrpo.backends.comfy.adapters import AdapterSettings
@@ -60,23 +59,7 @@ def drawn(policy: ComfyPolicy) -> torch.Tensor:
 
 def stock(model: ModelPatcher, policy: ComfyPolicy) -> torch.Tensor:
     """What KSampler draws with euler from the same noise, prompt by prompt, in the units of the model."""
-    noise = torch.randn((len(policy.positive), *policy.latent_shape), generator=torch.Generator().manual_seed(5))
-    pictures = [
-        comfy.sample.sample(
-            model,
-            noise[i : i + 1],
-            STEPS,
-            policy.guidance,
-            "euler",
-            "simple",
-            conditioning,
-            policy.negative,
-            torch.zeros_like(noise[i : i + 1]),
-            disable_pbar=True,
-        )
-        for i, conditioning in enumerate(policy.positive.values())
-    ]
-    return model.model.process_latent_in(torch.cat(pictures))
+    return model.model.process_latent_in(stock_samples(model, policy, STEPS, policy.guidance))
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-3) -> None:

@@ -45,37 +45,34 @@ def masked(generator: torch.Generator, tokens: int) -> Mapping[str, Any]:
     return {"attention_mask": torch.ones(1, tokens, dtype=torch.long)}
 
 
-FLUX = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "vec_in_dim": 32,
+TWO_STREAMS = {
     "context_in_dim": 32,
     "hidden_size": 64,
     "mlp_ratio": 2.0,
     "num_heads": 2,
     "depth": 1,
     "depth_single_blocks": 1,
+    "qkv_bias": True,
+}
+FLUX = {
+    **TWO_STREAMS,
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 32,
     "axes_dim": [8, 12, 12],
     "theta": 10000,
     "patch_size": 2,
-    "qkv_bias": True,
     "guidance_embed": True,
     "txt_ids_dims": [],
 }
 HUNYUAN = {
+    **TWO_STREAMS,
     "in_channels": 64,
     "out_channels": 64,
     "vec_in_dim": None,
-    "context_in_dim": 32,
-    "hidden_size": 64,
-    "mlp_ratio": 2.0,
-    "num_heads": 2,
-    "depth": 1,
-    "depth_single_blocks": 1,
     "axes_dim": [16, 16],
     "theta": 256,
     "patch_size": [1, 1],
-    "qkv_bias": True,
     "guidance_embed": False,
     "byt5": False,
     "meanflow": False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -20,14 +19,12 @@ def sample(policy: Policy, prompts: Sequence[str], steps: int, generator: torch.
     policy.prepare(prompts)
     sigmas = policy.sigmas(steps).tolist()
     x = policy.initial_noise(len(prompts), sigmas[0], generator)
-    for s, s_next in pairwise(sigmas):
-        x0 = batched(partial(_predict, policy, s, s_next), batch.rollout, x, prompts)
-        x = ode(policy.path, s, s_next).mean(x, x0)
+    for s, end in pairwise(sigmas):
+        x0 = batched(
+            lambda rows, texts, s=s, end=end: policy.denoise(rows, s, texts, end), batch.rollout, x, prompts
+        )
+        x = ode(policy.path, s, end).mean(x, x0)
     return x
-
-
-def _predict(policy: Policy, sigma: float, until: float, x: Tensor, prompts: Sequence[str]) -> Tensor:
-    return policy.denoise(x, sigma, prompts, until)
 
 
 def decode(policy: Policy, latents: Tensor, batch: BatchSizes) -> Tensor:

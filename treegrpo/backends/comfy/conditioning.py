@@ -73,8 +73,8 @@ def groups(texts: Sequence[str], known: Mapping[str, Conditioning], sharing: Sha
     """The places in `texts` that can share a network call, each group in order."""
     found: dict[Hashable, list[int]] = {}
     for place, text in enumerate(texts):
-        key = {Sharing.LIKE_PROMPTS: _kind(known[text]), Sharing.ONE_PROMPT: text, Sharing.NOBODY: place}[sharing]
-        found.setdefault(key, []).append(place)
+        alike = text if sharing is Sharing.ONE_PROMPT else place
+        found.setdefault(_kind(known[text]) if sharing is Sharing.LIKE_PROMPTS else alike, []).append(place)
     return list(found.values())
 
 

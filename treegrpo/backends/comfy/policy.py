@@ -31,7 +31,7 @@ from .conditioning import Conditioning, Sharing, controls, groups, kept, refuse_
 from .frozen import can_freeze
 from .fused import plain_kernels
 from .saved_bytes import saved_bytes
-from .trial import check_slope, has_gradient, sharing_of, small
+from .trial import check_slope, gradient_of, sharing_of, small
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,17 @@ class ComfyPolicy:
             return (noise[:1].to(x.device) * self._denoise(x, step, texts, self.sharing)).sum()
 
         weights = self.parameters()
-        self.careful = not has_gradient(loss, weights)
-        if self.careful and not has_gradient(loss, weights):
+        self.careful = False
+        gradient = gradient_of(loss, weights)
+        if gradient is None:
+            self.careful = True
+            gradient = gradient_of(loss, weights)
+        if gradient is None:
             raise UsageError(
                 "model: it cannot be differentiated, since it or a patch on it overwrites what gradients are made of; "
                 "take patches off while training."
             )
-        check_slope(loss, weights, size)
+        check_slope(loss, weights, gradient, size)
         for block in self.blocks:
             block.forget()  # what it keeps of a small picture
 

@@ -78,26 +78,36 @@ def _is_equal(denoise: Denoise, pair: Sequence[str], sharing: Sharing, alone: Te
     return float((together - alone).norm()) <= rounding * float(alone.norm())
 
 
-def has_gradient(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter]) -> bool:
-    """Whether loss() can be differentiated at all; models that write to what autograd has kept cannot."""
+def gradient_of(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter]) -> list[Tensor] | None:
+    """The gradient of loss(), or None where it has none: models that write to what autograd has kept cannot give one.
+
+    By a backward pass as the update makes it: blocks that are computed again leave gradients with the weights.
+    """
+    for weight in weights:
+        weight.grad = None
     try:
-        _gradient(loss, weights)
+        with torch.enable_grad():
+            loss().backward()
+        return [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
     except FAILURES as error:
         if is_out_of_memory(error):
             raise
         log.debug("no gradient: %s", first_line(error))
-        return False
-    return True
+        return None
+    finally:
+        for weight in weights:
+            weight.grad = None
 
 
-def check_slope(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter], size: float) -> None:
+def check_slope(
+    loss: Callable[[], Tensor], weights: Sequence[nn.Parameter], gradient: Sequence[Tensor], size: float
+) -> None:
     """Raises UsageError when the gradient is not how fast loss() changes along random ways, by central differences.
 
     Attention kernels without a derivative, or with a wrong one, show in nothing else: the ratio is 1 all the same. The
     steps change the loss by two shares of its `size`; it is right if one of them agrees, since half precision rounds
     small ones away and networks bend over large ones.
     """
-    gradient = _gradient(loss, weights)
     length = float(torch.stack([part.norm() for part in gradient]).norm())
     if length == 0:
         raise UsageError("lora.targets: the layers that it means have no effect on the picture; choose others.")
@@ -111,19 +121,6 @@ def check_slope(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter], siz
                 "model: its gradient is wrong, since an attention kernel or a patch on it has no derivative; start "
                 "ComfyUI without --use-sage-attention, and take patches off while training."
             )
-
-
-def _gradient(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter]) -> list[Tensor]:
-    """By a backward pass as the update makes it: blocks that are computed again leave gradients with the weights."""
-    with torch.enable_grad():
-        for weight in weights:
-            weight.grad = None
-        try:
-            loss().backward()
-            return [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-        finally:
-            for weight in weights:
-                weight.grad = None
 
 
 @torch.no_grad()
