@@ -20,9 +20,7 @@ def sample(policy: Policy, prompts: Sequence[str], steps: int, generator: torch.
     sigmas = policy.sigmas(steps).tolist()
     x = policy.initial_noise(len(prompts), sigmas[0], generator)
     for s, end in pairwise(sigmas):
-        x0 = batched(
-            lambda rows, texts, s=s, end=end: policy.denoise(rows, s, texts, end), batch.rollout, x, prompts
-        )
+        x0 = batched(lambda rows, texts, s=s, end=end: policy.denoise(rows, s, texts, end), batch.rollout, x, prompts)
         x = ode(policy.path, s, end).mean(x, x0)
     return x
 
