@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.comfyui import checkpoints
+from tests.comfyui import checkpoints, gguf_layers
 from tests.comfyui.families import open_policy
 from tests.comfyui.test_policy import loss, updated
 from tests.comfyui.test_safety import assert_untouched, snapshot
+from tests.comfyui.test_zoo import open_policy as open_in_zoo
+from tests.comfyui.zoo import model_of
 from tests.rounding import assert_equal_but_rounding
 from treegrpo.backends.comfy.frozen import frozen_forward
 from treegrpo.backends.comfy.policy import training
@@ -112,3 +114,19 @@ def test_a_layer_that_rounds_its_inputs_has_the_slope_of_its_weight(family, form
         with training():
             frozen_forward(layer, layer.forward, x).backward(grad)
         assert_equal_but_rounding(x.grad, grad @ weight)
+
+
+@pytest.mark.parametrize("form", ["Q8_0", "Q4_0"])
+def test_the_gradient_of_gguf_layers_is_that_of_the_unpacked_weights(form):
+    gradients = []
+    for packed in (True, False):
+        with torch.inference_mode(), training():
+            model = model_of("Flux", operations=gguf_layers.Operations)
+            assert gguf_layers.pack(model.model.diffusion_model, form) > 10
+            if not packed:
+                gguf_layers.unpack(model.model.diffusion_model)
+            policy = open_in_zoo("Flux", model, count=2)
+            loss(policy, float(policy.sigmas(4)[1])).backward()
+            gradients.append(torch.cat([weight.grad.flatten() for weight in policy.parameters()]))
+            policy.close()
+    assert_equal_but_rounding(*gradients)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from comfy.hooks import create_hook_lora
 from comfy.ldm.ernie import model as ernie
+from comfy_extras.nodes_apg import APG
 from comfy_extras.nodes_easycache import EasyCacheNode
+from comfy_extras.nodes_eps import TemporalScoreRescaling
 from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_lumina2 import RenormCFG
 from comfy_extras.nodes_mahiro import Mahiro
@@ -45,8 +47,9 @@ def test_prompts_share_a_call_where_the_model_lets_them(name, sharing):
     [
         lambda model: RenormCFG.execute(model, 100.0, 1.0).args[0],  # expects one picture
         lambda model: Mahiro.execute(model).args[0],  # averages over all
+        lambda model: TemporalScoreRescaling.execute(model, 0.9, 1.0).args[0],  # expects one picture
     ],
-    ids=["RenormCFG", "Mahiro"],
+    ids=["RenormCFG", "Mahiro", "TemporalScoreRescaling"],
 )
 def test_patches_that_mix_the_rows_of_a_batch_get_them_one_by_one(patched):
     policy = open_policy("Lumina2", patched(model_of("Lumina2")))
@@ -81,6 +84,16 @@ def test_a_kernel_without_a_derivative_is_noticed(monkeypatch):
     monkeypatch.setattr(ernie, "optimized_attention", lambda *given, **more: attention(*given, **more).detach())
     with pytest.raises(UsageError, match="model: its gradient is wrong"):
         open_policy("ErnieImage", model_of("ErnieImage"))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_a_patch_that_remembers_earlier_predictions_is_refused(momentum):
+    patched = APG.execute(model_of("Lumina2"), 1.0, 5.0, momentum).args[0]
+    if momentum:
+        with pytest.raises(UsageError, match="model: a patch on it remembers earlier predictions"):
+            open_policy("Lumina2", patched)
+    else:
+        open_policy("Lumina2", patched).close()
 
 
 def test_what_skips_steps_or_changes_weights_on_the_way_is_refused():

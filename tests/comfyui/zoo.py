@@ -284,10 +284,14 @@ REFUSED = {
 """Families that cannot be trained, and what is said of them."""
 
 
-def model_of(name: str, dtype: torch.dtype = torch.float32) -> ModelPatcher:
-    """The MODEL of a family, that computes in `dtype`; random weights, the same at every call."""
+def model_of(name: str, dtype: torch.dtype = torch.float32, operations: Any = None) -> ModelPatcher:
+    """The MODEL of a family, that computes in `dtype`; random weights, the same at every call.
+
+    operations: what its layers are made of, if not of ComfyUI's own.
+    """
     settings = getattr(supported, name.split()[0])(dict(ZOO[name].sizes))
     settings.set_inference_dtype(dtype, None)
+    settings.custom_operations = operations
     model = settings.get_model({})
     _fill(model.diffusion_model)
     return ModelPatcher(model.eval().requires_grad_(False).to(dtype), CPU, CPU)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.ops
@@ -49,17 +50,26 @@ class _Frozen(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         module = ctx.module
-        weight, bias, stream = comfy.ops.cast_bias_weight(module, grad, offloadable=True)
-        try:
-            plain = weight.dequantize().to(grad.dtype) if isinstance(weight, QuantizedTensor) else weight
-            out = grad @ plain if is_linear(module) else _convolution_backward(module, plain, grad, ctx.shape)
-        finally:
-            comfy.ops.uncast_bias_weight(module, weight, bias, stream)
+        with _weight_of(module, grad) as weight:
+            out = grad @ weight if is_linear(module) else _convolution_backward(module, weight, grad, ctx.shape)
         # Smoothing of activation-aware quantisation, which the layer applies to its input.
         smoothing = getattr(module, "pre_quant_scale", None)
         if smoothing is not None:
             out = out * smoothing.to(out)
         return out.to(ctx.dtype), None, None
+
+
+@contextmanager
+def _weight_of(module: Any, like: Tensor) -> Iterator[Tensor]:
+    """A layer's weight as it computes with it: unpacked, patched, and on the device and in the dtype of `like`."""
+    if hasattr(module, "cast_bias_weight"):  # of layers that bring a format of their own, such as GGUF's
+        yield module.cast_bias_weight(like)[0]
+        return
+    weight, bias, stream = comfy.ops.cast_bias_weight(module, like, offloadable=True)
+    try:
+        yield weight.dequantize().to(like.dtype) if isinstance(weight, QuantizedTensor) else weight
+    finally:
+        comfy.ops.uncast_bias_weight(module, weight, bias, stream)
 
 
 def _convolution_backward(module: Any, weight: Tensor, grad: Tensor, shape: torch.Size) -> Tensor:

@@ -37,7 +37,7 @@ def sharing_of(denoise: Denoise, known: Mapping[str, Conditioning], dtype: torch
 
     ComfyUI has models that count the tokens of a batch together, and patches that expect a batch of one or average over
     the batch. denoise: computes in `dtype`.
-    Raises UsageError when the model cannot take the conditioning of a prompt alone.
+    Raises UsageError when the model cannot take the conditioning of a prompt alone, or does not repeat itself.
     """
     texts = list(known)
     alike = [places for places in groups(texts, known, Sharing.LIKE_PROMPTS) if len(places) > 1]
@@ -46,7 +46,13 @@ def sharing_of(denoise: Denoise, known: Mapping[str, Conditioning], dtype: torch
         pairs[Sharing.LIKE_PROMPTS] = [texts[place] for place in alike[0][:2]]
     found = Sharing.NOBODY
     for sharing, pair in pairs.items():
-        if not _is_equal(denoise, pair, sharing, _alone(denoise, pair), dtype):
+        alone = _alone(denoise, pair)
+        if not _is_equal(_together(denoise, pair, sharing), alone, dtype):
+            if not _is_equal(_alone(denoise, pair), alone, dtype):
+                raise UsageError(
+                    "model: a patch on it remembers earlier predictions or draws noise (such as APG with momentum), so "
+                    "that the same picture is denoised in another way each time; switch that off while training."
+                )
             return found
         found = sharing
     return found if alike else Sharing.LIKE_PROMPTS
@@ -66,16 +72,19 @@ def _alone(denoise: Denoise, pair: Sequence[str]) -> Tensor:
         ) from error
 
 
-def _is_equal(denoise: Denoise, pair: Sequence[str], sharing: Sharing, alone: Tensor, dtype: torch.dtype) -> bool:
-    """Whether rows that share a call get what each gets alone, but for the rounding of batches of another size."""
+def _together(denoise: Denoise, pair: Sequence[str], sharing: Sharing) -> Tensor | None:
     try:
-        together = denoise(pair, sharing)
+        return denoise(pair, sharing)
     except FAILURES as error:
         if is_out_of_memory(error):
             raise
-        return False
+        return None
+
+
+def _is_equal(found: Tensor | None, alone: Tensor, dtype: torch.dtype) -> bool:
+    """Whether rows got what each gets alone, but for the rounding of batches of another size."""
     rounding = max(1e-4, 16 * torch.finfo(dtype).eps)
-    return float((together - alone).norm()) <= rounding * float(alone.norm())
+    return found is not None and float((found - alone).norm()) <= rounding * float(alone.norm())
 
 
 def gradient_of(loss: Callable[[], Tensor], weights: Sequence[nn.Parameter]) -> list[Tensor] | None:
