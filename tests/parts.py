@@ -1,4 +1,4 @@
-"""The parts of `make test`: two beside each other, all even if one fails, and a line for each at the end.
+"""The parts of `make test`: four beside each other, all even if one fails, and a line for each at the end.
 
 `python tests/parts.py [PART ...]` runs the named ones; "processors" stands for all that play another processor. What a
 part says is in build/test/PART.log; of one that fails it is printed, too.
@@ -18,8 +18,8 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / "build" / "test"
-AT_ONCE = 2
-"""Parts beside each other, with a core each: the models of the tests are too small to use two."""
+AT_ONCE = 4
+"""Parts beside each other, on two cores or more: each computes on one and often waits, the browser most of its time."""
 
 COUNTS = "COUNTS"
 """Stands for the file where a command is to count its tests, in JUnit's form."""
