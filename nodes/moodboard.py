@@ -28,11 +28,17 @@ class Moodboard(io.ComfyNode):
             node_id="TreeGRPO_Moodboard",
             display_name="TreeGRPO Moodboard",
             category=CATEGORY,
-            description="A reward from your own pictures: more like these, or less like these.",
+            description="A reward from your own pictures: more like these, or less like these; or, for edit models, "
+            "like what is changed.",
             search_aliases=["similar to images", "unlike images", "reference", "style", "taste", "reward"],
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="What pictures are compared by; from Load CLIP Vision."),
-                io.Image.Input("images", tooltip="One picture or more, of any size."),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="One picture or more, of any size. Without any, each picture is compared with the one that "
+                    "its prompt changes.",
+                ),
                 io.Combo.Input("reward", options=list(DIRECTIONS), tooltip="Come closer to them, or keep away."),
                 io.Float.Input("weight", default=1.0, min=-10.0, max=10.0, step=0.05, tooltip="Its share in the mix."),
             ],
@@ -40,15 +46,16 @@ class Moodboard(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip_vision: Any, images: Tensor, reward: str, weight: float) -> io.NodeOutput:
+    def execute(cls, clip_vision: Any, reward: str, weight: float, images: Tensor | None = None) -> io.NodeOutput:
         """See io.ComfyNode. Raises UsageError for an encoder that gives no vector of a picture."""
 
         def embed(pictures: Tensor) -> Tensor:
             parts = [clip_vision.encode_image(part)["image_embeds"] for part in pictures.split(ROWS)]
             return torch.cat(parts) if parts[0] is not None else torch.empty(0)
 
-        made = Similar(embed, [images], DIRECTIONS[reward])
-        options = {"images": _digest(images), "clip_vision": type(clip_vision.model).__name__}
+        made = Similar(embed, [] if images is None else [images], DIRECTIONS[reward])
+        pictures = "what the prompts change" if images is None else _digest(images)
+        options = {"images": pictures, "clip_vision": type(clip_vision.model).__name__}
         return io.NodeOutput(RewardValue(make_table(RewardTable, name=reward, weight=weight, options=options), made))
 
 

@@ -1,18 +1,24 @@
-"""Prompts: a list of texts, encoded once."""
+"""Prompts: a list of texts, or of pictures and what to change in them, encoded once."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..treegrpo.backends.comfy.conditioning import Conditioning
 from ..treegrpo.backends.comfy.policy import Prompts
 from ..treegrpo.errors import UsageError
-from ..treegrpo.training.prompt_list import prompt_lines
+from ..treegrpo.pictures.image_file import pictures_in
+from ..treegrpo.pictures.instruction import paired, reference_of
+from ..treegrpo.training.prompt_list import instructions_in, prompt_lines
+from .encoding import encoded
 from .say import say
 from .sockets import CATEGORY, PromptsSocket
 
@@ -29,8 +35,10 @@ class PromptList(io.ComfyNode):
             node_id="TreeGRPO_Prompts",
             display_name="TreeGRPO Prompts",
             category=CATEGORY,
-            description="The prompts that a LoRA is trained on (or judged on), encoded once.",
-            search_aliases=["prompt list", "training prompts", "captions"],
+            description="The prompts that a LoRA is trained on (or judged on), encoded once. For edit models, connect "
+            "pictures and a VAE, and write what to change.",
+            search_aliases=["prompt list", "training prompts", "captions", "edit", "kontext", "instructions"],
+            is_input_list=True,
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP that belongs to the model."),
                 io.String.Input(
@@ -42,7 +50,8 @@ class PromptList(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=[NONE, *_files()],
-                    tooltip="A text file in ComfyUI's input folder, which is read instead of the text.",
+                    tooltip="A text file in ComfyUI's input folder, which is read instead of the text; or a folder "
+                    "there of pictures to change, each with its words in a text file of the same name.",
                 ),
                 io.String.Input("negative", default="", tooltip="The negative prompt of all; unused where cfg is 1."),
                 io.Conditioning.Input(
@@ -52,6 +61,12 @@ class PromptList(io.ComfyNode):
                     "is put on every prompt.",
                 ),
                 io.Conditioning.Input("negative_like", optional=True, tooltip="The same for the negative prompt."),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="For edit models: the pictures to change, one for every line, or one for all.",
+                ),
+                io.Vae.Input("vae", optional=True, tooltip="For edit models: encodes the pictures to change."),
             ],
             outputs=[
                 PromptsSocket.Output(display_name="prompts", tooltip="For Train, Sample Tree or Tree Plan."),
@@ -61,56 +76,108 @@ class PromptList(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(cls, **given: list[Any]) -> io.NodeOutput:
+        """See io.ComfyNode. Raises UsageError for an empty list, for a checkpoint without CLIP, and for pictures that
+        do not go with the words or have no VAE."""
+        images = [picture for batch in given.pop("images", []) if batch is not None for picture in batch]
+        text = "\n".join(given.pop("text"))
+        return cls._encode(text=text, images=images, **{key: value for key, [value, *_] in given.items()})
+
+    @classmethod
+    def _encode(
         cls,
         clip: Any,
         text: str,
         file: str,
         negative: str,
+        images: list[Tensor],
         positive_like: Conditioning | None = None,
         negative_like: Conditioning | None = None,
+        vae: Any = None,
     ) -> io.NodeOutput:
-        """See io.ComfyNode. Raises UsageError for an empty list and for a checkpoint without CLIP."""
         if clip is None:
             raise UsageError("clip: the checkpoint brings no CLIP; load one with Load CLIP and connect it.")
-        texts = prompt_lines(_lines(text, file))
-        if not texts:
-            raise UsageError(f"{'text' if file == NONE else 'file'}: there is no prompt in it; write one a line.")
+        texts = _prompts(text, file, images)
+        if vae is None and any(reference_of(prompt) is not None for prompt in texts):
+            raise UsageError("vae: the pictures have to be encoded; connect the VAE that belongs to the model.")
         with torch.inference_mode(False), torch.no_grad():
-            positive = {prompt: _like(positive_like, _encoded(clip, prompt)) for prompt in texts}
-            prompts = Prompts(positive, _like(negative_like, _encoded(clip, negative)))
+
+            def positive(prompt: str) -> Conditioning:
+                return _like(positive_like, encoded(clip, str(prompt), reference_of(prompt), vae))
+
+            def opposite(picture: Tensor | None) -> Conditioning:
+                return _like(negative_like, encoded(clip, negative, picture, vae))
+
+            prompts = Prompts(
+                {prompt: positive(prompt) for prompt in texts},
+                opposite(None),
+                {prompt: opposite(picture) for prompt in texts if (picture := reference_of(prompt)) is not None},
+            )
         say(f"{len(texts)} prompts", cls.hidden.unique_id)
         return io.NodeOutput(prompts, len(texts))
 
     @classmethod
-    def fingerprint_inputs(cls, text: str | None, file: str | None, **_: Any) -> str | None:
+    def fingerprint_inputs(cls, text: list[str | None], file: list[str | None], **_: Any) -> str | None:
         """A file counts by its content. What comes along a wire is None here, and counts by itself."""
+        [text], [file] = text, file
+        if file is not None and file.endswith("/"):
+            return _digest(_folder(file))
         return _lines(text, file) if file is not None else None
 
 
 def _files() -> list[str]:
-    return sorted(file.name for file in Path(folder_paths.get_input_directory()).glob("*.txt"))
+    """The text files in ComfyUI's input folder, and folders of pictures with words there, which end in a slash."""
+    root = Path(folder_paths.get_input_directory())
+    folders = (folder for folder in root.iterdir() if folder.is_dir())
+    paired = (f"{folder.name}/" for folder in folders if any(folder.glob("*.txt")) and pictures_in(folder))
+    return sorted([*(file.name for file in root.glob("*.txt")), *paired])
+
+
+def _prompts(text: str, file: str, images: Sequence[Tensor]) -> Sequence[str]:
+    """The prompts that are written or in a file or folder, with their pictures. Raises UsageError if there are none."""
+    if file.endswith("/"):
+        return list(dict.fromkeys(instructions_in(_folder(file))))
+    texts = prompt_lines(_lines(text, file))
+    if not texts:
+        raise UsageError(f"{'text' if file == NONE else 'file'}: there is no prompt in it; write one a line.")
+    return list(dict.fromkeys(paired(texts, [image[..., :3].cpu() for image in images]))) if images else texts
+
+
+def _folder(file: str) -> Path:
+    _check(file)
+    return Path(folder_paths.get_input_directory()) / file
+
+
+def _digest(folder: Path) -> str:
+    """What tells the files of a folder from others."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in folder.iterdir() if file.is_file()):
+        digest.update(f"{file.name}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _lines(text: str | None, file: str) -> str | None:
     if file == NONE:
         return text
-    if file not in _files():
-        raise UsageError(f'file: "{file}" is not a text file in ComfyUI\'s input folder; put it there.')
+    _check(file)
     return (Path(folder_paths.get_input_directory()) / file).read_text(encoding="utf-8")
 
 
-def _encoded(clip: Any, text: str) -> Conditioning:
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+def _check(file: str) -> None:
+    if file not in _files():
+        raise UsageError(
+            f'file: "{file}" is neither a text file nor a folder of pictures with words in ComfyUI\'s input folder; '
+            "put it there."
+        )
 
 
-def _like(example: Conditioning | None, encoded: Conditioning) -> Conditioning:
-    """`encoded` with everything that the example carries beside its text."""
+def _like(example: Conditioning | None, plain: Conditioning) -> Conditioning:
+    """`plain` with everything that the example carries beside its text."""
     if example is None:
-        return encoded
+        return plain
     own = {"pooled_output"}
     return [
         [words, {**{key: value for key, value in extras.items() if key not in own}, **more}]
         for _, extras in example
-        for words, more in encoded
+        for words, more in plain
     ]

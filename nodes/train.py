@@ -165,7 +165,7 @@ class Train(io.ComfyNode):
             )
         watchers = built({"watched": watched}, votes_folder(run)) if watched else []
         held = heldout.texts if heldout else []
-        every = Prompts({**prompts.positive, **(heldout.positive if heldout else {})}, prompts.negative)
+        every = prompts.and_those_of(heldout) if heldout else prompts
         config = _config(policy, prompts, heldout, plan, rewards, watched, settings)
         graph = (cls.hidden.extra_pnginfo or {}).get("workflow")
         with RunFolder(run_path(run), resume=True) as folder, ExitStack() as stack:

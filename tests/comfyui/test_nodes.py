@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tests.comfyui import checkpoints
 from tests.comfyui.graphs import foundation, node, one_iteration, training
 from tests.comfyui.server import PromptRefused, Server
+from treegrpo.pictures.image_file import save_image
 
 
 def lora(server: Server, run: str) -> dict[str, torch.Tensor]:
@@ -173,6 +174,35 @@ def test_a_watched_reward_stops_a_run_that_hacks_the_trained_one(server):
     assert server.run(graph).error is None
     assert_equal(lora(server, "hacked-best"), lora(server, "shorter"))
     assert "treegrpo/hacked-best.safetensors" in server.object_info("LoraLoader")["input"]["required"]["lora_name"][0]
+
+
+def test_pictures_to_change_are_for_models_that_look_at_them(server):
+    """The bundled model does not, which is found out before anything is drawn; the words and pictures are paired."""
+    folder = server.base / "input" / "pairs"
+    folder.mkdir()
+    for name in ("one", "two"):
+        save_image(folder / f"{name}.png", torch.rand(40, 56, 3))
+        (folder / f"{name}.txt").write_text("make it blue")
+    assert "pairs/" in server.object_info("TreeGRPO_Prompts")["input"]["required"]["file"][1]["options"]
+    graph = training("changed")
+    graph["pictures"] = node("LoadImageDataSetFromFolder", folder="pairs")
+    written = {"clip": ["model", 1], "text": "make it blue", "file": "none", "negative": "", "vae": ["model", 2]}
+    for name, inputs, count in (
+        ("a folder", written | {"file": "pairs/"}, 2),
+        ("one line for all", written | {"images": ["pictures", 0]}, 2),
+        ("one for each", written | {"images": ["pictures", 0], "text": "bluer\nredder"}, 2),
+    ):
+        graph["prompts"] = node("TreeGRPO_Prompts", **inputs)
+        counted = {key: graph[key] for key in ("model", "prompts", "pictures")}
+        history = server.run(counted | {"count": node("PreviewAny", source=["prompts", 1])})
+        assert history.error is None, name
+        assert history.outputs["count"]["text"] == [str(count)], name
+    assert "prompts: this model does not look at the pictures" in failure(server, graph)
+    graph["prompts"]["inputs"]["text"] = "a\nb\nc"
+    assert "images: there are 2 pictures and 3 instructions" in failure(server, graph)
+    del graph["prompts"]["inputs"]["vae"]
+    graph["prompts"]["inputs"]["text"] = "a"
+    assert "vae: the pictures have to be encoded" in failure(server, graph)
 
 
 def test_prompts_from_a_file_in_the_input_folder(server):

@@ -40,7 +40,7 @@ def loss(policy: ComfyPolicy, sigma: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2)
     x = policy.initial_noise(2, sigma, generator)
     weight = torch.randn(x.shape, generator=generator)
-    return (weight.double() * policy.denoise(x, sigma, list(policy.positive)).double()).mean()
+    return (weight.double() * policy.denoise(x, sigma, list(policy.known)).double()).mean()
 
 
 def with_gradient(family: str, folder, recompute: bool, **settings) -> ComfyPolicy:
@@ -102,7 +102,7 @@ def slope(
 def grown(policy: ComfyPolicy, steps: int = 4):
     """A scored and backed-up tree of nine leaves a prompt."""
     plan = at_steps(steps, (1, 2), 3)
-    tree = grow(policy, list(policy.positive), plan, Kernel("cps"), torch.Generator().manual_seed(0), SIZES)
+    tree = grow(policy, list(policy.known), plan, Kernel("cps"), torch.Generator().manual_seed(0), SIZES)
     tree = tree.with_rewards({"mean": tree.leaves.flatten(1).mean(1)})
     return with_advantages(tree, {"mean": 1.0}, "logprob", "none", 5.0)
 
@@ -165,7 +165,7 @@ def test_an_fp8_model_has_the_gradient_of_its_own_weights(folder):
 
 def stock_samples(model, policy: ComfyPolicy, steps: int, guidance: float) -> torch.Tensor:
     """What KSampler draws with euler from the noise that the policy draws for seed 5."""
-    noise = torch.randn((len(policy.positive), *policy.latent_shape), generator=torch.Generator().manual_seed(5))
+    noise = torch.randn((len(policy.known), *policy.latent_shape), generator=torch.Generator().manual_seed(5))
     drawn = [
         comfy.sample.sample(
             model,
@@ -175,11 +175,11 @@ def stock_samples(model, policy: ComfyPolicy, steps: int, guidance: float) -> to
             "euler",
             "simple",
             conditioning,
-            policy.negative,
+            negative,
             torch.zeros_like(noise[i : i + 1]),
             disable_pbar=True,
         )
-        for i, conditioning in enumerate(policy.positive.values())
+        for i, (conditioning, negative) in enumerate(policy.known.values())
     ]
     return torch.cat(drawn)
 
@@ -189,7 +189,7 @@ def test_the_ode_is_what_ksampler_draws(family, folder):
     model, vae = open_model(family, folder)
     side = SIDES[family]
     policy = ComfyPolicy(model, vae, prompts(family), height=side, width=side, scheduler="simple", guidance=guidance)
-    ours = sample(policy, list(policy.positive), 5, torch.Generator().manual_seed(5), SIZES)
+    ours = sample(policy, list(policy.known), 5, torch.Generator().manual_seed(5), SIZES)
     ours = model.model.process_latent_out(ours)
     policy.close()
     stock = stock_samples(model, policy, 5, guidance)
@@ -201,9 +201,9 @@ def test_the_ode_is_what_ksampler_draws(family, folder):
 def test_the_saved_lora_in_the_stock_loader_draws_what_training_drew(family, kind, folder, tmp_path):
     model, vae = open_model(family, folder)
     policy = open_policy(model, vae, family, adapter={"kind": kind})
-    trained = sample(policy, list(policy.positive), 3, torch.Generator().manual_seed(5), SIZES)
+    trained = sample(policy, list(policy.known), 3, torch.Generator().manual_seed(5), SIZES)
     with policy.reference():
-        base = sample(policy, list(policy.positive), 3, torch.Generator().manual_seed(5), SIZES)
+        base = sample(policy, list(policy.known), 3, torch.Generator().manual_seed(5), SIZES)
     file = tmp_path / "lora.safetensors"
     lora_file.write(file, policy.adapter_state(), 2, 4.0)
     policy.close()
@@ -220,11 +220,11 @@ def test_a_stacked_lora_takes_part(folder, tmp_path):
     model, vae = open_model("sd3", folder)
     policy = open_policy(model, vae, "sd3")
     state = policy.adapter_state()
-    plain = sample(policy, list(policy.positive), 3, torch.Generator().manual_seed(5), SIZES)
+    plain = sample(policy, list(policy.known), 3, torch.Generator().manual_seed(5), SIZES)
     policy.close()
     stacked, _ = comfy.sd.load_lora_for_models(model, None, state, 1.0, 0.0)
     policy = ComfyPolicy(stacked, vae, prompts("sd3"), height=SIDE, width=SIDE, scheduler="simple")
-    with_stack = sample(policy, list(policy.positive), 3, torch.Generator().manual_seed(5), SIZES)
+    with_stack = sample(policy, list(policy.known), 3, torch.Generator().manual_seed(5), SIZES)
     policy.close()
     # A fresh adapter adds nothing, so this is the model with the stacked LoRA alone.
     torch.testing.assert_close(with_stack, plain, rtol=0, atol=2e-3 * float(plain.abs().max()))

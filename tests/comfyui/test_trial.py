@@ -55,7 +55,7 @@ def test_patches_that_mix_the_rows_of_a_batch_get_them_one_by_one(patched):
     policy = open_policy("Lumina2", patched(model_of("Lumina2")))
     assert policy.sharing is Sharing.NOBODY
     sigma = float(policy.sigmas(4)[1])
-    texts = list(policy.positive)
+    texts = list(policy.known)
     x = policy.initial_noise(3, sigma, torch.Generator().manual_seed(0))
     together = policy.denoise(x, sigma, texts)
     alone = [policy.denoise(x[i : i + 1], sigma, texts[i : i + 1]) for i in range(3)]

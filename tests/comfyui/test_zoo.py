@@ -18,7 +18,7 @@ from tests.comfyui.test_policy import SIZES, loss, stock_samples, updated
 from tests.comfyui.test_safety import assert_untouched, snapshot
 from tests.comfyui.zoo import REFUSED, ZOO, model_of, prompts_of, vae_of_videos
 from treegrpo.backends.comfy.adapters import AdapterSettings
-from treegrpo.backends.comfy.policy import ComfyPolicy, decode, training
+from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts, decode, training
 from treegrpo.errors import UsageError
 from treegrpo.method.sample import sample
 from treegrpo.run import lora_file
@@ -30,14 +30,19 @@ TRAINED = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) f
 
 
 def open_policy(
-    name: str, model: ModelPatcher, count: int = 3, recompute: bool = True, targets: str = "attention"
+    name: str,
+    model: ModelPatcher,
+    count: int = 3,
+    recompute: bool = True,
+    targets: str = "attention",
+    prompts: Prompts | None = None,
 ) -> ComfyPolicy:
-    """A policy on a family's model with so many prompts and an adapter of rank 2 that is not zero."""
+    """A policy on a family's model with these or so many prompts and an adapter of rank 2 that is not zero."""
     side = ZOO[name].side * model.model.latent_format.spacial_downscale_ratio
     policy = ComfyPolicy(
         model,
         None,
-        prompts_of(name, count),
+        prompts or prompts_of(name, count),
         AdapterSettings(rank=2, alpha=4.0, targets=targets),
         guidance=3.0,
         height=side,
@@ -54,7 +59,7 @@ def open_policy(
 
 def drawn(policy: ComfyPolicy) -> torch.Tensor:
     """What the policy's own ODE comes to for its three prompts."""
-    return sample(policy, list(policy.positive), STEPS, torch.Generator().manual_seed(5), SIZES)
+    return sample(policy, list(policy.known), STEPS, torch.Generator().manual_seed(5), SIZES)
 
 
 def stock(model: ModelPatcher, policy: ComfyPolicy) -> torch.Tensor:

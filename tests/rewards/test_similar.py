@@ -4,8 +4,10 @@ import torch
 from treegrpo.bundled import EMOJI_CLIP
 from treegrpo.errors import UsageError
 from treegrpo.pictures.image_file import save_image
+from treegrpo.pictures.instruction import Instruction
 from treegrpo.rewards.clipscore import ClipScore
 from treegrpo.rewards.registry import create
+from treegrpo.rewards.reward import check_prompts
 from treegrpo.rewards.similar import Similar
 
 
@@ -43,6 +45,19 @@ def test_references_may_be_grey_or_have_alpha(channels):
 def test_references_that_cannot_be_are_refused(shape, words):
     with pytest.raises(UsageError, match=words):
         Similar(mean_colour, [torch.ones(shape)])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_without_references_each_picture_is_compared_with_what_its_prompt_changes(sign):
+    prompts = [Instruction("bluer", RED[0]), Instruction("bluer", GREEN[0])]
+    scores = Similar(mean_colour, sign=sign).score(torch.cat([RED, RED]), prompts)
+    assert scores.tolist() == pytest.approx([sign * 1.0, 0.0])
+
+
+def test_prompts_that_change_nothing_are_refused_before_anything_is_drawn():
+    with pytest.raises(UsageError, match="similar_images has no pictures to compare with"):
+        check_prompts([(Similar(mean_colour), 1.0)], [Instruction("bluer", RED[0]), "a bear"])
+    check_prompts([(Similar(mean_colour, [RED]), 1.0)], ["a bear"])
 
 
 def test_an_encoder_without_vectors_is_refused():

@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.rewards.answering import answering
 from treegrpo.errors import RunError, UsageError
+from treegrpo.pictures.instruction import Instruction
 from treegrpo.rewards.vlm_judge import VlmJudge, parse_points
 
 IMAGES = torch.tensor([0.0, 0.5, 1.0])[:, None, None, None].expand(3, 4, 4, 3)
@@ -38,6 +39,22 @@ def test_a_model_that_looks_at_the_picture_is_understood(form, concurrency):
     with answering(looking(form)) as url:
         scores = VlmJudge(f"{url}/v1/", "eyes", concurrency=concurrency).score(IMAGES, PROMPTS)
     assert scores.tolist() == pytest.approx([0.0, 0.5, 1.0])
+
+
+def test_it_sees_what_was_changed_before_what_came_of_it():
+    async def answer(request: web.Request) -> web.Response:
+        text, before, after = (await request.json())["messages"][0]["content"]
+        assert "The first picture is what is to be changed." in text["text"]
+        assert text["text"].endswith("Prompt: darker")
+        grey = [
+            np.asarray(Image.open(io.BytesIO(b64decode(each["image_url"]["url"].split(",")[1])))).mean() / 255
+            for each in (before, after)
+        ]
+        return web.json_response({"choices": [{"message": {"content": f"{10 * (grey[0] - grey[1]):.0f}"}}]})
+
+    with answering(answer) as url:
+        scores = VlmJudge(f"{url}/v1", "eyes").score(IMAGES, [Instruction("darker", torch.ones(4, 4, 3))] * 3)
+    assert scores.tolist() == pytest.approx([1.0, 0.5, 0.0])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tests.on_ranks import on_ranks, start
 from tests.small_runs import open_policy, small_config
 from treegrpo.bench.variants import changed
 from treegrpo.errors import RunError, UsageError
+from treegrpo.pictures.instruction import Instruction
 from treegrpo.rewards.clipscore import ClipScore
 from treegrpo.rewards.jpeg import JpegCompressibility, JpegIncompressibility
 from treegrpo.run import lora_file
@@ -219,11 +220,13 @@ def test_another_config_cannot_continue_a_run(finished, tmp_path):
 def test_other_prompts_in_the_same_file_cannot_continue_a_run(finished, tmp_path):
     config, _ = finished
     run(config, tmp_path / "run", stop_after=1)
-    with (
-        RunFolder(tmp_path / "run", resume=True) as folder,
-        pytest.raises(UsageError, match=r"train\.prompts: they are others than .* was started with"),
-    ):
-        next(train(policy_for(config), [(JpegCompressibility(), 1.0)], config, folder, [*PROMPTS, "owl"]))
+    changing = [Instruction(prompt, torch.zeros(1, 1, 3)) for prompt in PROMPTS]
+    for others in ([*PROMPTS, "owl"], changing):
+        with (
+            RunFolder(tmp_path / "run", resume=True) as folder,
+            pytest.raises(UsageError, match=r"train\.prompts: they are others than .* was started with"),
+        ):
+            next(train(policy_for(config), [(JpegCompressibility(), 1.0)], config, folder, others))
     assert len(run(config, tmp_path / "run", resume=True)) == 3
 
 

@@ -13,12 +13,20 @@ from torch import Tensor
 from ..errors import UsageError
 from ..run.atomic import write_bytes
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""Of files that are taken for pictures."""
+
 
 def save_image(path: Path, pixels: Tensor) -> None:
     """Write one picture float32 [H, W, 3] in 0..1 as PNG."""
     file = BytesIO()
     Image.fromarray((pixels * 255).round().to(torch.uint8).numpy()).save(file, format="PNG")
     write_bytes(path, file.getvalue())
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files in a folder, in the order of their names; none if there is no such folder."""
+    return sorted(file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES)
 
 
 def read_image(path: Path) -> Tensor:

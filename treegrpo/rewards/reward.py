@@ -15,6 +15,7 @@ class Reward(Protocol):
     """A judge of pictures. Larger is better; the class documents its natural range.
 
     One that has `may_leave_out = True` may answer NaN for all pictures of a prompt: the prompt is then not trained on.
+    One that cannot judge every prompt has `check(prompts)`, which raises UsageError before anything is drawn for them.
     """
 
     name: str
@@ -28,8 +29,19 @@ Rewards = Sequence[tuple[Reward, float]]
 """Rewards with their weights in the mix."""
 
 
+def check_prompts(rewards: Rewards, prompts: Sequence[str]) -> None:
+    """Raises UsageError when one of the rewards cannot judge one of the prompts, whatever is drawn for it."""
+    for reward, _ in rewards:
+        if check := getattr(reward, "check", None):
+            check(prompts)
+
+
 def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """The reward's scores, float32 [N] on the CPU. Raises RunError when they are not N finite numbers."""
+    """The reward's scores, float32 [N] on the CPU. Raises RunError when they are not N finite numbers.
+
+    Raises UsageError as check_prompts.
+    """
+    check_prompts([(reward, 1.0)], prompts)
     scores = torch.as_tensor(reward.score(images, prompts)).detach().float().cpu()
     if scores.shape != (len(prompts),):
         raise RunError(

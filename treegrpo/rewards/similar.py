@@ -1,4 +1,4 @@
-"""Likeness to reference pictures (a moodboard), by embeddings that the caller provides."""
+"""Likeness to reference pictures (a moodboard, or what is edited), by embeddings that the caller provides."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from ..pictures.image_file import read_image
+from ..pictures.image_file import SUFFIXES, pictures_in, read_image
+from ..pictures.instruction import Instruction
 from .clip import load_hub_folder
 from .host import Host
 from .weights import CLIP_L
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Embed = Callable[[Tensor], Tensor]
 """Embeddings [N, D] of pictures float32 [N, H, W, 3] in 0..1, of any length: only their directions matter."""
@@ -25,22 +24,40 @@ class Similar:
 
     The mean, not the nearest: a picture that copies one reference scores below one that has what all of them share.
     references: batches [R, H, W, C] in 0..1, each of its own size; grey ones (C = 1 or 2) are spread to RGB, an alpha
-    channel is left out.
+    channel is left out. Without any, a picture is compared with the one that its prompt changes.
     sign: 1 to come closer, -1 to keep away (the score is then minus the similarity).
-    Raises UsageError for no references, a wrong shape, or embeddings that are not [N, D].
+    Raises UsageError for a wrong shape, or embeddings that are not [N, D].
     """
 
-    def __init__(self, embed: Embed, references: Sequence[Tensor], sign: int = 1) -> None:
+    def __init__(self, embed: Embed, references: Sequence[Tensor] = (), sign: int = 1) -> None:
         self.name = "similar_images" if sign > 0 else "unlike_images"
-        self.embed = embed
-        self.direction = sign * torch.cat([self._directions(_as_rgb(batch)) for batch in references]).mean(0)
+        self.embed, self.sign = embed, sign
+        # The mean of cosines is the product with the mean of the references' unit vectors, so one vector is kept.
+        shared = [self._directions(_as_rgb(batch)) for batch in references]
+        self.direction = torch.cat(shared).mean(0) if shared else None
+        self.own: dict[str, Tensor] = {}
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """See Reward."""
+        if self.direction is None and not all(isinstance(prompt, Instruction) for prompt in prompts):
+            raise UsageError(
+                f"rewards: {self.name} has no pictures to compare with; give it some, or prompts with pictures that "
+                "they change."
+            )
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Scores float32 [N] for images float32 [N, H, W, 3] in 0..1; the prompts do not matter.
+        """Scores float32 [N] for images float32 [N, H, W, 3] in 0..1."""
+        directions = torch.stack([self._wanted(prompt) for prompt in prompts])
+        return self.sign * (self._directions(images) * directions).sum(1).clamp(-1, 1)
 
-        The mean of cosines is the product with the mean of the references' unit vectors, so one vector is kept.
-        """
-        return (self._directions(images) @ self.direction).clamp(-1, 1)
+    def _wanted(self, prompt: str) -> Tensor:
+        """The vector [D] that a prompt's pictures are compared with."""
+        if self.direction is not None:
+            return self.direction
+        assert isinstance(prompt, Instruction), "check() has seen to it"
+        if prompt.digest not in self.own:
+            [self.own[prompt.digest]] = self._directions(prompt.reference[None])
+        return self.own[prompt.digest]
 
     @torch.no_grad()
     def _directions(self, images: Tensor) -> Tensor:
@@ -69,7 +86,7 @@ def unlike_images(images: str = "", model: str = CLIP_L.repo, host: Host | None 
 
 def _by_clip(images: str, model: str, host: Host | None, sign: int) -> Similar:
     host = host or Host()
-    files = sorted(file for file in Path(images).glob("*") if file.suffix.lower() in SUFFIXES) if images else []
+    files = pictures_in(Path(images)) if images else []
     if not files:
         raise UsageError(
             f'rewards.images: "{images}" is not a folder with {", ".join(SUFFIXES)} files; give one with the pictures '

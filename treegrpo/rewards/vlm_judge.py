@@ -4,6 +4,7 @@ Request, POST {url}/chat/completions, one per picture:
 {"model": "...", "temperature": 0, "messages": [{"role": "user", "content": [
   {"type": "text", "text": "<rubric>\\n\\nPrompt: <prompt>"},
   {"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}]}]}
+Of a prompt that changes a picture, that picture comes before the one to judge, and the text says so.
 Answer, status 200: {"choices": [{"message": {"content": "..."}}]}, where the content holds {"score": 7}, or ends with a
 number such as 7, 7.5 or 7/10.
 """
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RunError, UsageError
+from ..pictures.instruction import reference_of
 from .post import checked_url, endpoint, png_base64, post_all, quote, whole
 
 RUBRIC = (
@@ -26,6 +28,7 @@ RUBRIC = (
     "something else, or is spoilt. 5: it shows part of it, or has visible faults. 10: it shows all of it, without a "
     "fault. Answer with one number from 0 to 10 and nothing else."
 )
+BEFORE_AND_AFTER = "The first picture is what is to be changed. Judge the second, which came of it.\n\n"
 
 NUMBER = r"-?\d+(?:[.,]\d+)?"
 IN_JSON = re.compile(rf"""["']score["']\s*:\s*["']?({NUMBER})(?!\w|[.,]\d)""")
@@ -69,12 +72,17 @@ class VlmJudge:
         return torch.tensor([self._score(answer) for answer in answers], dtype=torch.float32)
 
     def _request(self, pixels: Tensor, prompt: str) -> dict[str, Any]:
-        text = {"type": "text", "text": f"{self.rubric}\n\nPrompt: {prompt}"}
-        image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png_base64(pixels)}"}}
+        before = reference_of(prompt)
+        text = f"{self.rubric}\n\n{'' if before is None else BEFORE_AND_AFTER}Prompt: {prompt}"
+        shown = [pixels] if before is None else [before, pixels]
+        images = [
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png_base64(picture)}"}}
+            for picture in shown
+        ]
         return {
             "model": self.model,
             "temperature": 0,
-            "messages": [{"role": "user", "content": [text, image]}],
+            "messages": [{"role": "user", "content": [{"type": "text", "text": text}, *images]}],
         }
 
     def _score(self, answer: Any) -> float:

@@ -20,7 +20,8 @@ from ..memory.out_of_memory import in_smaller_batches
 from ..method.grow import BatchSizes, smallest
 from ..method.policy import Policy
 from ..method.ranks import ALONE, Ranks
-from ..rewards.reward import Rewards
+from ..pictures.instruction import Instruction
+from ..rewards.reward import Rewards, check_prompts
 from ..run import lora_file
 from ..run.folder import RunFolder
 from ..run.judged import Judged
@@ -70,6 +71,7 @@ def train(
         if heldout_prompts is None:
             heldout_prompts = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
         _check(config, rewards, heldout_prompts, watched)
+        check_prompts([*rewards, *watched], [*prompts, *heldout_prompts])
         optimizer = make_optimizer(policy, config.update.learning_rate)
         run = RunState.read(folder) if folder else RunState()
         earlier, run.origin = run.origin, Origin(_digest(prompts), _digest(heldout_prompts), ranks.size)
@@ -280,7 +282,8 @@ def _judges_otherwise(folder: RunFolder, config: Config, origin: Origin | None, 
 
 
 def _digest(prompts: Sequence[str]) -> str:
-    return sha256(json.dumps(list(prompts)).encode()).hexdigest()
+    told = [[prompt, prompt.digest] if isinstance(prompt, Instruction) else prompt for prompt in prompts]
+    return sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _due(iteration: int, every: int) -> bool:

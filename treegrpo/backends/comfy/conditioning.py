@@ -25,6 +25,8 @@ def kept(conditioning: Conditioning) -> Conditioning:
 
 
 def _copied(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_copied(each) for each in value]
     return value.clone() if isinstance(value, Tensor) else value
 
 
@@ -61,6 +63,15 @@ def without_gradients(controls: Iterable[Any]) -> Iterator[None]:
             del control.get_control
 
 
+def without_pictures(conditioning: Conditioning) -> Conditioning:
+    """The same with zeros in place of the latents of pictures that are to be changed."""
+    key = "reference_latents"
+    return [
+        [words, {**more, key: [torch.zeros_like(each) for each in more[key]]} if key in more else more]
+        for words, more in conditioning
+    ]
+
+
 class Sharing(Enum):
     """Whose rows may share a network call; see trial.py."""
 
@@ -69,12 +80,18 @@ class Sharing(Enum):
     NOBODY = "none"
 
 
-def groups(texts: Sequence[str], known: Mapping[str, Conditioning], sharing: Sharing) -> list[list[int]]:
-    """The places in `texts` that can share a network call, each group in order."""
+def groups(
+    texts: Sequence[str], known: Mapping[str, tuple[Conditioning, Conditioning]], sharing: Sharing
+) -> list[list[int]]:
+    """The places in `texts` that can share a network call, each group in order.
+
+    known: the positive and the negative conditioning of every text.
+    """
     found: dict[Hashable, list[int]] = {}
     for place, text in enumerate(texts):
         alike = text if sharing is Sharing.ONE_PROMPT else place
-        found.setdefault(_kind(known[text]) if sharing is Sharing.LIKE_PROMPTS else alike, []).append(place)
+        kinds = tuple(map(_kind, known[text])) if sharing is Sharing.LIKE_PROMPTS else alike
+        found.setdefault(kinds, []).append(place)
     return list(found.values())
 
 
@@ -88,11 +105,18 @@ def stacked(rows: Sequence[Conditioning]) -> Conditioning:
 
 
 def _joined(values: Sequence[Any]) -> Any:
+    if _is_rows(values[0]):
+        return [torch.cat(each) for each in zip(*values, strict=True)]
     return torch.cat(list(values)) if _is_row(values[0]) else values[0]
 
 
 def _is_row(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim > 1 and len(value) == 1
+
+
+def _is_rows(value: Any) -> bool:
+    """Whether it is a list of tensors with one row each, as reference latents are."""
+    return isinstance(value, list) and bool(value) and all(map(_is_row, value))
 
 
 def _kind(conditioning: Conditioning) -> Hashable:
@@ -107,6 +131,8 @@ def _kind(conditioning: Conditioning) -> Hashable:
 
 
 def _kind_of_value(value: Any) -> Hashable:
+    if _is_rows(value):
+        return tuple(map(_kind_of_value, value))
     if _is_row(value):
         return tuple(value.shape)
     return value if isinstance(value, int | float | str | tuple | None) else id(value)

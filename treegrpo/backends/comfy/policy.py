@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,21 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ...errors import UsageError, check_known
 from ...method.process import Path
+from ...pictures.instruction import reference_of
 from ..adapter_state import check_fits
 from ..temporarily import temporarily
 from .adapters import Adapter, AdapterSettings
-from .conditioning import Conditioning, Sharing, controls, groups, kept, refuse_hooks, stacked, without_gradients
+from .conditioning import (
+    Conditioning,
+    Sharing,
+    controls,
+    groups,
+    kept,
+    refuse_hooks,
+    stacked,
+    without_gradients,
+    without_pictures,
+)
 from .frozen import can_freeze
 from .fused import plain_kernels
 from .saved_bytes import saved_bytes
@@ -36,15 +47,23 @@ from .trial import check_slope, gradient_of, sharing_of, small
 
 @dataclass(frozen=True)
 class Prompts:
-    """The positive conditioning of every text, and the negative one that all share."""
+    """The positive conditioning of every text, and the negative one that all share.
+
+    negatives: instead of that one, for texts that have one of their own, such as those that change a picture.
+    """
 
     positive: Mapping[str, Conditioning]
     negative: Conditioning
+    negatives: Mapping[str, Conditioning] = field(default_factory=dict)
 
     @property
     def texts(self) -> list[str]:
         """The prompts in order, each once."""
         return list(self.positive)
+
+    def and_those_of(self, others: Prompts) -> Prompts:
+        """With the texts of others, which get this one's negative conditioning."""
+        return Prompts({**self.positive, **others.positive}, self.negative, {**self.negatives, **others.negatives})
 
 
 class ComfyPolicy:
@@ -76,13 +95,10 @@ class ComfyPolicy:
         self.scheduler = scheduler
         self.schedule = schedule
         self.latent_shape = _latent_shape(self.patcher.model, vae, height, width)
-        for conditioning in (*prompts.positive.values(), prompts.negative):
-            refuse_hooks(conditioning)
-        self.positive = {text: kept(conditioning) for text, conditioning in prompts.positive.items()}
-        self.negative = kept(prompts.negative)
+        self.known = _kept(prompts)
         self.sharing = Sharing.LIKE_PROMPTS
         self.careful = False
-        self.controls = controls([*self.positive.values(), self.negative])
+        self.controls = controls(each for pair in self.known.values() for each in pair)
         if self.controls:
             # A U-Net adds a ControlNet's output to the tensors that autograd keeps of its input blocks, in place.
             self.patcher.set_model_input_block_patch_after_skip(lambda h, _: h.clone())
@@ -126,8 +142,9 @@ class ComfyPolicy:
         step = comfy.samplers.calculate_sigmas(self._sampling, self.scheduler, 4)[2:4].float().cpu()
         noise = torch.randn((2, *small(self.latent_shape)), generator=torch.Generator().manual_seed(0))
         x = (step[0] * noise).to(self.patcher.load_device)
-        self.sharing = sharing_of(partial(self._denoise, x, step), self.positive, self.dtype)
-        x, texts = x[:1], list(self.positive)[:1]
+        self.sharing = sharing_of(partial(self._denoise, x, step), self.known, self.dtype)
+        x, texts = x[:1], list(self.known)[:1]
+        self._check_looks(x, step)
         with torch.no_grad():
             size = float(self._denoise(x, step, texts, self.sharing).norm())
 
@@ -149,11 +166,28 @@ class ComfyPolicy:
         for block in self.blocks:
             block.forget()  # what it keeps of a small picture
 
+    @torch.no_grad()
+    def _check_looks(self, x: Tensor, sigmas: Tensor) -> None:
+        """Raises UsageError when there are pictures to change and the model does not look at them."""
+        text = next((text for text in self.known if reference_of(text) is not None), None)
+        if text is None:
+            return
+        positive, negative = self.known[text]
+        seen, blind = (
+            self._predict(x, sigmas, [pair])
+            for pair in ((positive, negative), (without_pictures(positive), without_pictures(negative)))
+        )
+        if torch.equal(seen, blind):
+            raise UsageError(
+                "prompts: this model does not look at the pictures that are to be changed; load an edit model, such as "
+                "Qwen-Image-Edit, FLUX Kontext or FLUX.2, or take the pictures out of Prompts."
+            )
+
     def _denoise(self, x: Tensor, sigmas: Tensor, prompts: Sequence[str], sharing: Sharing) -> Tensor:
-        shared = groups(prompts, self.positive, sharing)
+        shared = groups(prompts, self.known, sharing)
         if len(shared) == 1:
-            return self._predict(x, sigmas, stacked([self.positive[text] for text in prompts]))
-        parts = [self._predict(x[rows], sigmas, stacked([self.positive[prompts[i]] for i in rows])) for rows in shared]
+            return self._predict(x, sigmas, [self.known[text] for text in prompts])
+        parts = [self._predict(x[rows], sigmas, [self.known[prompts[i]] for i in rows]) for rows in shared]
         order = torch.tensor([i for rows in shared for i in rows], device=x.device).argsort()
         return torch.cat(parts)[order]
 
@@ -166,9 +200,9 @@ class ComfyPolicy:
         """See Policy.decoding_bytes: ComfyUI splits what its VAE decodes by the memory that is free."""
         return 0
 
-    def _predict(self, x: Tensor, sigmas: Tensor, positive: Conditioning) -> Tensor:
+    def _predict(self, x: Tensor, sigmas: Tensor, rows: Sequence[tuple[Conditioning, Conditioning]]) -> Tensor:
         guider = comfy.samplers.CFGGuider(self.patcher)
-        guider.set_conds(positive, self.negative)
+        guider.set_conds(*map(stacked, zip(*rows, strict=True)))
         guider.set_cfg(self.guidance)
         step = _OneStep()
         copies = saved_tensors_hooks(lambda kept: kept.detach().clone(), lambda kept: kept)
@@ -289,6 +323,14 @@ def _own_copy(model: Any) -> Any:
     patcher.get_free_memory = lambda device: math.inf
     patcher.add_callback(CallbacksMP.ON_LOAD, lambda loaded, *_: _leave_inference_mode(loaded.model))
     return patcher
+
+
+def _kept(prompts: Prompts) -> dict[str, tuple[Conditioning, Conditioning]]:
+    """The positive and the negative conditioning of every text, as autograd may save them. See refuse_hooks."""
+    for conditioning in (*prompts.positive.values(), prompts.negative, *prompts.negatives.values()):
+        refuse_hooks(conditioning)
+    shared, own = kept(prompts.negative), {text: kept(each) for text, each in prompts.negatives.items()}
+    return {text: (kept(each), own.get(text, shared)) for text, each in prompts.positive.items()}
 
 
 def _leave_inference_mode(model: nn.Module) -> None:

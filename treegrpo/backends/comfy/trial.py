@@ -32,7 +32,7 @@ def small(latent_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def sharing_of(denoise: Denoise, known: Mapping[str, Conditioning], dtype: torch.dtype) -> Sharing:
+def sharing_of(denoise: Denoise, known: Mapping[str, tuple[Conditioning, Conditioning]], dtype: torch.dtype) -> Sharing:
     """The most that rows may share without one having to do with another.
 
     ComfyUI has models that count the tokens of a batch together, and patches that expect a batch of one or average over
