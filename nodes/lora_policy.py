@@ -9,9 +9,11 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..treegrpo.backends.comfy.adapters import KINDS, PRESETS, AdapterSettings
+from ..treegrpo.backends.comfy.presets import preset_of
 from ..treegrpo.errors import UsageError
 from ..treegrpo.run import lora_file
 from ..treegrpo.run.state import RunState
+from .say import say
 from .sockets import CATEGORY, PolicySocket, PolicyValue
 
 NONE = "none"
@@ -33,8 +35,16 @@ class LoraPolicy(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model to align; it stays as it is."),
                 io.Combo.Input("kind", options=list(KINDS), tooltip="LoRA suits most; LoKr is smaller."),
-                io.Int.Input("rank", default=16, min=1, max=1024, tooltip="Size of the LoRA; for a LoKr, its factor."),
-                io.Float.Input("alpha", default=16.0, min=0.01, max=1024.0, tooltip="Scale: alpha / rank."),
+                io.Int.Input(
+                    "rank",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    tooltip="Size of the LoRA; for a LoKr, its factor; 0: as suits the model.",
+                ),
+                io.Float.Input(
+                    "alpha", default=0.0, min=0.0, max=1024.0, tooltip="Scale: alpha / rank; 0: the same as rank."
+                ),
                 io.String.Input(
                     "targets",
                     default="attention",
@@ -64,6 +74,7 @@ class LoraPolicy(io.ComfyNode):
                     display_name="policy", tooltip="For Train, for Sample Tree and Update LoRA, or for Tree Plan."
                 )
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -79,10 +90,14 @@ class LoraPolicy(io.ComfyNode):
         seed: int,
     ) -> io.NodeOutput:
         """See io.ComfyNode."""
-        adapter, state = AdapterSettings(kind, rank, alpha, targets, seed), RunState()
+        suited = preset_of(model)
+        rank = rank or suited.rank
+        adapter, state = AdapterSettings(kind, rank, alpha or float(rank), targets, seed), RunState()
         if continue_from != NONE:
             adapter, state = _continued(continue_from)
-        return io.NodeOutput(PolicyValue(model, adapter, gradient_checkpointing, state))
+        text = f"{suited.name}: rank {adapter.rank}, alpha {adapter.alpha:g}"
+        say(text, cls.hidden.unique_id)
+        return io.NodeOutput(PolicyValue(model, adapter, gradient_checkpointing, state), ui={"text": (text,)})
 
 
 def _continued(name: str) -> tuple[AdapterSettings, RunState]:

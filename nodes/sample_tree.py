@@ -8,10 +8,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..treegrpo.backends.comfy.policy import Prompts
-from ..treegrpo.memory.batch_sizes import DEFAULT_GB, batch_sizes
+from ..treegrpo.memory.batch_sizes import batch_sizes
 from ..treegrpo.method.process import Kernel
 from ..treegrpo.method.sample import decode
 from ..treegrpo.training.iteration import grow_trees
+from .auto import chosen, memory_input
 from .opened import opened
 from .say import say
 from .sockets import (
@@ -56,7 +57,7 @@ class SampleTree(io.ComfyNode):
                     max=10**6,
                     tooltip="Chooses prompts, window and noise; count it up from one iteration to the next.",
                 ),
-                io.Float.Input("memory_gb", default=DEFAULT_GB, min=0.05, max=512.0, tooltip="GiB for activations."),
+                memory_input(),
                 io.Sigmas.Input("sigmas", optional=True, tooltip="Replaces the plan's scheduler; ends at 0."),
             ],
             outputs=[
@@ -84,7 +85,8 @@ class SampleTree(io.ComfyNode):
         texts = prompts.texts
         with opened(policy, drawing) as live:
             policy.state.put_into(live)
-            sizes = batch_sizes(live, texts, plan.plan.steps, memory_gb)
+            budget = chosen(policy.model, {"memory_gb": memory_gb})["memory_gb"]
+            sizes = batch_sizes(live, texts, plan.plan.steps, budget)
             tree = grow_trees(
                 live,
                 texts,

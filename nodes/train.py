@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..treegrpo.backends.comfy.policy import ComfyPolicy, Prompts
 from ..treegrpo.errors import UsageError
-from ..treegrpo.memory.batch_sizes import DEFAULT_GB, batch_sizes
+from ..treegrpo.memory.batch_sizes import batch_sizes
 from ..treegrpo.method.advantage import BACKUPS, CENTRINGS
 from ..treegrpo.method.sample import decode, sample
 from ..treegrpo.run.atomic import write_text
@@ -40,6 +40,7 @@ from ..treegrpo.training.config import (
 )
 from ..treegrpo.training.trainer import train
 from .advantage import mixing_input
+from .auto import chosen, memory_input
 from .live import teller
 from .opened import opened
 from .reward import built, rewards_input
@@ -100,7 +101,7 @@ class Train(io.ComfyNode):
                     tooltip="Stop after so many judgements without a new best, or, with a watched reward, with "
                     "signs of reward hacking; 0 never stops early.",
                 ),
-                io.Float.Input("memory_gb", default=DEFAULT_GB, min=0.05, max=512.0, tooltip="GiB for activations."),
+                memory_input(),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**31, control_after_generate=False, tooltip="Seed of the run."
                 ),
@@ -155,6 +156,7 @@ class Train(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         """See io.ComfyNode."""
+        settings = chosen(policy.model, settings)
         judges = built(rewards, votes_folder(run))
         if settings["evaluate_every"] and heldout is None:
             raise UsageError("heldout: nothing is connected, so there is nothing to evaluate; connect Prompts to it.")

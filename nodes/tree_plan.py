@@ -8,13 +8,19 @@ import comfy.samplers
 import torch
 from comfy_api.latest import io
 
+from ..treegrpo.backends.comfy.policy import path_of, sigmas_of
+from ..treegrpo.backends.comfy.presets import preset_of
+from ..treegrpo.errors import UsageError
 from ..treegrpo.method.plan import Cost
 from ..treegrpo.method.process import KERNELS, Kernel
-from ..treegrpo.training.config import KernelTable, PlanTable, WindowTable, make_plan, make_table
+from ..treegrpo.method.spacing import doubts
+from ..treegrpo.method.window import fitting_depth
+from ..treegrpo.training.config import KernelTable, PlanTable, WindowTable, make_plan, make_table, stochastic_steps
 from .estimate import estimate
 from .say import say
 from .sockets import CATEGORY, PlanSocket, PlanValue, PolicySocket, PromptsSocket
 
+AUTO = "auto"
 WINDOWS = ["geometric", "uniform", "shifting"]
 FIELDS = {"branch": "branch", "depth": "depth", "splits": "depth", "roots": "roots", "rollouts": "roots"}
 """Keys of the methods' own inputs -> fields of PlanTable."""
@@ -27,7 +33,9 @@ class Plan(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         """See io.ComfyNode."""
         branch = io.Int.Input("branch", default=3, min=2, max=16, tooltip="Children of every node inside the window.")
-        depth = io.Int.Input("depth", default=3, min=1, max=16, tooltip="Steps of the window.")
+        depth = io.Int.Input(
+            "depth", default=0, min=0, max=16, tooltip="Steps of the window; 0: three, or half of few steps."
+        )
         roots = io.Int.Input("roots", default=1, min=1, max=64, tooltip="Trees per prompt.")
         rollouts = io.Int.Input("rollouts", default=16, min=2, max=512, tooltip="Pictures per prompt.")
         window = io.Combo.Input(
@@ -43,7 +51,8 @@ class Plan(io.ComfyNode):
             display_name="TreeGRPO Tree Plan",
             category=CATEGORY,
             description="How many pictures are drawn for every prompt, where their paths part, and what that costs. "
-            "Connect policy and prompts to see memory and time on this machine.",
+            "What is 0 or auto is chosen for the model of the policy. Connect policy and prompts to see memory and "
+            "time on this machine.",
             search_aliases=["tree", "rollout", "branching", "mixgrpo", "flow grpo", "dancegrpo", "branchgrpo"],
             inputs=[
                 io.DynamicCombo.Input(
@@ -58,9 +67,12 @@ class Plan(io.ComfyNode):
                     tooltip="treegrpo shares most of the work between the leaves of a tree; the others are published "
                     "methods to compare with.",
                 ),
-                io.Int.Input("steps", default=10, min=2, max=100, tooltip="Denoising steps."),
+                io.Int.Input("steps", default=0, min=0, max=100, tooltip="Denoising steps; 0: as suits the model."),
                 io.Combo.Input(
-                    "scheduler", options=comfy.samplers.SCHEDULER_NAMES, default="simple", tooltip="As in KSampler."
+                    "scheduler",
+                    options=[AUTO, *comfy.samplers.SCHEDULER_NAMES],
+                    default=AUTO,
+                    tooltip="As in KSampler; auto: as suits the model.",
                 ),
                 io.Combo.Input(
                     "kernel",
@@ -77,15 +89,34 @@ class Plan(io.ComfyNode):
                     step=0.05,
                     tooltip="Noise level; 0: the kernel's default.",
                 ),
-                io.Float.Input("cfg", default=1.0, min=0.0, max=30.0, step=0.1, tooltip="As in KSampler; 1 is fast."),
-                io.Int.Input("width", default=512, min=16, max=4096, step=8, tooltip="Of the pictures, in pixels."),
-                io.Int.Input("height", default=512, min=16, max=4096, step=8, tooltip="Of the pictures, in pixels."),
-                PolicySocket.Input("policy", optional=True, tooltip="Connect to measure memory and time."),
+                io.Float.Input(
+                    "cfg",
+                    default=0.0,
+                    min=0.0,
+                    max=30.0,
+                    step=0.1,
+                    tooltip="As in KSampler; 1 is fast; 0: as suits the model.",
+                ),
+                io.Int.Input(
+                    "width", default=0, min=0, max=4096, step=8, tooltip="Of the pictures, in pixels; 0: as suits it."
+                ),
+                io.Int.Input(
+                    "height", default=0, min=0, max=4096, step=8, tooltip="Of the pictures, in pixels; 0: as suits it."
+                ),
+                PolicySocket.Input(
+                    "policy", optional=True, tooltip="Its model decides what is 0 or auto, and is measured."
+                ),
                 PromptsSocket.Input("prompts", optional=True, tooltip="Connect to measure memory and time."),
             ],
             outputs=[
                 PlanSocket.Output(display_name="plan", tooltip="For Train or Sample Tree."),
                 io.Int.Output(display_name="leaves", tooltip="Pictures per prompt."),
+                io.Int.Output(display_name="steps", tooltip="For KSampler."),
+                io.Float.Output(display_name="cfg", tooltip="For KSampler."),
+                # Stock nodes declare their schedulers as a list, which no type of this API equals.
+                io.AnyType.Output(display_name="scheduler", tooltip="For KSampler."),
+                io.Int.Output(display_name="width", tooltip="For the empty latent."),
+                io.Int.Output(display_name="height", tooltip="For the empty latent."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -104,8 +135,22 @@ class Plan(io.ComfyNode):
         policy: Any = None,
         prompts: Any = None,
     ) -> io.NodeOutput:
-        """See io.ComfyNode. Raises UsageError for a plan that cannot be."""
+        """See io.ComfyNode. Raises UsageError for a plan that cannot be, and without a model to choose for."""
         chosen = {field: method[key] for key, field in FIELDS.items() if key in method}
+        lines = []
+        if not all((steps, cfg, width, height, chosen.get("depth", 1))) or scheduler == AUTO:
+            if policy is None:
+                raise UsageError(
+                    "policy: some settings are 0 or auto, and there is no model to choose them for; connect LoRA "
+                    "Policy, or set steps, depth, scheduler, cfg, width and height."
+                )
+            suited = preset_of(policy.model)
+            steps, cfg = steps or suited.steps, cfg or suited.guidance
+            scheduler = suited.scheduler if scheduler == AUTO else scheduler
+            width, height = width or suited.side, height or suited.side
+            lines.append(f"{suited.name}: {steps} steps, cfg {cfg:g}, {scheduler}, {width} x {height}")
+        if "depth" in chosen:
+            chosen["depth"] = chosen["depth"] or fitting_depth(steps)
         table = make_table(PlanTable, method=method["method"], steps=steps, **chosen)
         window = make_table(WindowTable, schedule=method.get("window", WINDOWS[0]))
         Kernel(kernel, eta or None)
@@ -113,12 +158,16 @@ class Plan(io.ComfyNode):
         value = PlanValue(
             table, window, make_table(KernelTable, name=kernel, eta=eta or None), scheduler, cfg, height, width
         )
-        lines = [_sentence(cost)]
+        lines.append(_sentence(cost))
         if policy is not None and prompts is not None:
             lines.append(estimate(policy, prompts, value, cost))
+        if policy is not None:
+            sigmas = sigmas_of(policy.model, scheduler, steps).tolist()
+            where = stochastic_steps(table, window)
+            lines += doubts(path_of(policy.model), Kernel(kernel, eta or None), sigmas, where)
         text = "\n".join(lines)
         say(text, cls.hidden.unique_id)
-        return io.NodeOutput(value, cost.leaves, ui={"text": (text,)})
+        return io.NodeOutput(value, cost.leaves, steps, cfg, scheduler, width, height, ui={"text": (text,)})
 
 
 def _sentence(cost: Cost) -> str:

@@ -10,6 +10,7 @@ from ..treegrpo.method.objective import WEIGHTINGS
 from ..treegrpo.method.update import UpdateStatistics, update
 from ..treegrpo.training.config import UpdateTable, make_table
 from ..treegrpo.training.iteration import make_optimizer
+from .auto import chosen
 from .opened import opened
 from .say import say
 from .sockets import CATEGORY, PolicySocket, PolicyValue, TreeSocket, TreeValue
@@ -44,7 +45,7 @@ class UpdateLora(io.ComfyNode):
     @classmethod
     def execute(cls, policy: PolicyValue, tree: TreeValue, **settings: float) -> io.NodeOutput:
         """See io.ComfyNode."""
-        table = make_table(UpdateTable, **settings)
+        table = make_table(UpdateTable, **chosen(policy.model, settings))
         with opened(policy, tree.drawing) as live:
             optimizer = make_optimizer(live, table.learning_rate)
             policy.state.put_into(live, optimizer)
@@ -62,11 +63,11 @@ def update_inputs() -> list[io.Input]:
     return [
         io.Float.Input(
             "learning_rate",
-            default=1e-3,
-            min=1e-6,
+            default=0.0,
+            min=0.0,
             max=1.0,
             step=1e-6,
-            tooltip="Size of a step; smaller for larger models.",
+            tooltip="Size of a step; 0: as suits the model.",
         ),
         io.Int.Input("updates_per_rollout", default=1, min=1, max=64, tooltip="Optimiser steps per tree."),
         io.Combo.Input(

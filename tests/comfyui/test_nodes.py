@@ -176,6 +176,40 @@ def test_a_watched_reward_stops_a_run_that_hacks_the_trained_one(server):
     assert "treegrpo/hacked-best.safetensors" in server.object_info("LoraLoader")["input"]["required"]["lora_name"][0]
 
 
+def test_what_is_left_at_0_suits_the_model(server):
+    """Tree Plan says what it chose, and stock nodes draw with it."""
+    graph = foundation(rank=0, alpha=0.0)
+    graph["plan"]["inputs"] |= dict.fromkeys(("method.depth", "steps", "cfg", "height"), 0)
+    graph["plan"]["inputs"] |= {"scheduler": "auto", "policy": ["policy", 0]}  # the bundled model draws 64 x 64 only
+    graph["words"] = node("CLIPTextEncode", clip=["model", 1], text="bear")
+    graph["empty"] = node("EmptySD3LatentImage", width=["plan", 5], height=["plan", 5], batch_size=1)
+    graph["draw"] = node(
+        "KSampler",
+        model=["model", 0],
+        seed=0,
+        steps=["plan", 2],
+        cfg=["plan", 3],
+        sampler_name="euler",
+        scheduler=["plan", 4],
+        positive=["words", 0],
+        negative=["words", 0],
+        latent_image=["empty", 0],
+        denoise=1.0,
+    )
+    graph["decode"] = node("VAEDecode", samples=["draw", 0], vae=["model", 2])
+    graph["show"] = node("PreviewImage", images=["decode", 0])
+    history = server.run(graph)
+    assert history.error is None
+    chosen, leaves, *_ = history.outputs["plan"]["text"][0].splitlines()
+    assert chosen == "Stable Diffusion 3: 10 steps, cfg 4.5, simple, 64 x 512"
+    assert leaves.startswith("8 leaves")
+    assert history.outputs["policy"]["text"] == ["Stable Diffusion 3: rank 32, alpha 32"]
+    [picture] = history.outputs["show"]["images"]
+    assert len(server.view(picture).getcolors(64 * 64)) > 50
+    del graph["plan"]["inputs"]["policy"]
+    assert "policy: some settings are 0 or auto" in failure(server, graph)
+
+
 def test_pictures_to_change_are_for_models_that_look_at_them(server):
     """The bundled model does not, which is found out before anything is drawn; the words and pictures are paired."""
     folder = server.base / "input" / "pairs"

@@ -48,24 +48,24 @@ def smallest(several: Sequence[BatchSizes]) -> BatchSizes:
 
 
 def transitions(policy: Policy, plan: TreePlan, kernel: Kernel, sigmas: Tensor) -> tuple[Step, ...]:
-    """The Step of every t: `kernel` where the plan is stochastic, ODE elsewhere.
+    """The Step of every t: `kernel` where the plan is stochastic, ODE elsewhere and on the way to sigma 0.
 
-    A kernel whose noise vanishes at a step (cps and ddim at sigma 0) leaves an ODE step there. Raises UsageError when
-    the plan branches at such a step, or when no noise is left at all.
+    There cps and ddim have no noise left; that of the others would stay in the picture. Raises UsageError when the plan
+    branches there, or when no noise is left at all.
     """
     levels = sigmas.tolist()
     made = tuple(
-        (kernel.step if noisy else ode)(policy.path, s, s_next)
+        (kernel.step if noisy and s_next > 0 else ode)(policy.path, s, s_next)
         for noisy, s, s_next in zip(plan.stochastic, levels[:-1], levels[1:], strict=True)
     )
     for t, step in enumerate(made):
         if plan.branch[t] > 1 and step.std == 0:
             raise UsageError(
-                f"plan: step {t} branches, but {kernel.name} adds no noise on the way from sigma {levels[t]:.4f} to "
-                f"{levels[t + 1]:.4f}; end the window before it, or use flow_sde or dance_sde."
+                f"plan: step {t} branches, but no noise is added on the way from sigma {levels[t]:.4f} to "
+                f"{levels[t + 1]:.4f}; end the window before it."
             )
     if all(step.std == 0 for step in made):
-        raise UsageError(f"kernel.name: {kernel.name} adds no noise at any stochastic step; use flow_sde or dance_sde.")
+        raise UsageError("plan: no noise is added at any stochastic step; choose earlier ones.")
     return made
 
 

@@ -24,6 +24,11 @@ def starts(steps: int, depth: int) -> range:
     return range(steps - depth)
 
 
+def fitting_depth(steps: int) -> int:
+    """Three steps (the paper's), or half of few, so that a window can lie in more than one place."""
+    return max(1, min(3, steps // 2))
+
+
 def geometric(steps: int, depth: int, ratio: float = 0.5) -> list[float]:
     """Probability of each window start: (1-r) r^i / (1 - r^(T-w)), i = 0..T-w-1 (the paper's "random" window)."""
     count = len(starts(steps, depth))

@@ -217,6 +217,13 @@ def make_plan(plan: PlanTable, window: WindowTable, iteration: int, generator: t
     )
 
 
+def stochastic_steps(plan: PlanTable, window: WindowTable) -> tuple[int, ...]:
+    """The steps that are stochastic in one iteration or another."""
+    if plan.method in ("treegrpo", "mixgrpo") and window.schedule not in ("fixed", "list"):
+        return tuple(range(plan.steps - 1))
+    return make_plan(plan, window, 0, torch.Generator()).stochastic_steps
+
+
 def make_table(kind: type[AnyTable], /, **values: Any) -> AnyTable:
     """A table with these values. Raises UsageError for the first thing that is wrong."""
     try:

@@ -20,6 +20,7 @@ from ..memory.out_of_memory import in_smaller_batches
 from ..method.grow import BatchSizes, smallest
 from ..method.policy import Policy
 from ..method.ranks import ALONE, Ranks
+from ..method.spacing import doubts
 from ..pictures.instruction import Instruction
 from ..rewards.reward import Rewards, check_prompts
 from ..run import lora_file
@@ -30,7 +31,7 @@ from ..run.sheet import save_sheet
 from ..run.state import Origin, RunState
 from ..run.tree_record import node_images, record, save_tree
 from ..run.watcher import NOBODY, Watcher
-from .config import Config, differences, make_table
+from .config import Config, differences, make_table, stochastic_steps
 from .config_file import read_prompts
 from .evaluation import Evaluation, evaluate, heldout_latents
 from .iteration import Stopwatch, iterate, make_optimizer
@@ -83,6 +84,10 @@ def train(
                     run.write(folder)  # before the new config is, which will not show again that the old marks are void
         run.put_into(policy, optimizer)
         run.take_from(policy, optimizer)
+    if ranks.first:
+        where = stochastic_steps(config.plan, config.window)
+        for sentence in doubts(policy.path, config.make_kernel(), policy.sigmas(config.plan.steps).tolist(), where):
+            log.warning("plan: %s", sentence)
     _check_same(ranks, config, {"train.prompts": prompts, "evaluation.prompts": heldout_prompts})
     run = ranks.from_first(run)
     with ranks.together():

@@ -88,7 +88,7 @@ class ComfyPolicy:
         recompute: bool = True,
     ) -> None:
         check_known("scheduler", scheduler, comfy.samplers.SCHEDULER_NAMES)
-        self.path = _path(model)
+        self.path = path_of(model)
         self.patcher = _own_copy(model)
         self.vae = vae
         self.guidance = guidance
@@ -114,7 +114,7 @@ class ComfyPolicy:
     def sigmas(self, steps: int) -> Tensor:
         """See Policy.sigmas. Raises UsageError when the schedule given has another length."""
         if self.schedule is None:
-            return comfy.samplers.calculate_sigmas(self._sampling, self.scheduler, steps).float().cpu()
+            return sigmas_of(self.patcher, self.scheduler, steps)
         if len(self.schedule) != steps + 1 or self.schedule[-1] != 0:
             raise UsageError(
                 f"sigmas: the schedule has {len(self.schedule) - 1} steps and ends at {float(self.schedule[-1]):g}, "
@@ -139,7 +139,7 @@ class ComfyPolicy:
 
     def try_out(self) -> None:
         """Find out what the model can do. Raises UsageError when it cannot take the conditioning or be trained."""
-        step = comfy.samplers.calculate_sigmas(self._sampling, self.scheduler, 4)[2:4].float().cpu()
+        step = sigmas_of(self.patcher, self.scheduler, 4)[2:4]
         noise = torch.randn((2, *small(self.latent_shape)), generator=torch.Generator().manual_seed(0))
         x = (step[0] * noise).to(self.patcher.load_device)
         self.sharing = sharing_of(partial(self._denoise, x, step), self.known, self.dtype)
@@ -346,7 +346,12 @@ def _leave_inference_mode(model: nn.Module) -> None:
                 module._buffers[name] = buffer.clone()
 
 
-def _path(model: Any) -> Path:
+def sigmas_of(model: Any, scheduler: str, steps: int) -> Tensor:
+    """The noise levels float32 [steps + 1] of a MODEL, as KSampler goes through them."""
+    return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps).float().cpu()
+
+
+def path_of(model: Any) -> Path:
     """The path of a model's parametrisation. Raises UsageError for those without one."""
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, parametrisations.CONST) and getattr(sampling, "noise_scale", 1.0) == 1.0:
