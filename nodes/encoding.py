@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+from hashlib import sha256
 from typing import Any
 
 import comfy.utils
+import torch
 from comfy_extras.nodes_joyimage import TextEncodeJoyImageEdit
 from comfy_extras.nodes_qwen import TextEncodeQwenImageEditPlus
 from comfy_extras.nodes_zimage import TextEncodeZImageOmni
@@ -25,6 +27,21 @@ SEEN, CHANGED = 384**2, 1024**2
 """The most pixels that a text encoder and a model are shown, as in ComfyUI's nodes."""
 MULTIPLE = 16
 """Of the sides of a picture: what a VAE makes one latent of, times the two that a model makes a token of."""
+
+
+class EncodedOnce:
+    """A VAE that remembers: one picture comes with several instructions, and with the negative prompt."""
+
+    def __init__(self, vae: Any) -> None:
+        self.vae = vae
+        self.known: dict[tuple[torch.Size, bytes], Tensor] = {}
+
+    def encode(self, images: Tensor) -> Tensor:
+        """See comfy.sd.VAE."""
+        key = images.shape, sha256(images.contiguous().numpy().tobytes()).digest()
+        if key not in self.known:
+            self.known[key] = self.vae.encode(images)
+        return self.known[key]
 
 
 def encoded(clip: Any, prompt: str, picture: Tensor | None, vae: Any) -> Conditioning:

@@ -18,7 +18,7 @@ from ..treegrpo.errors import UsageError
 from ..treegrpo.pictures.image_file import pictures_in
 from ..treegrpo.pictures.instruction import paired, reference_of
 from ..treegrpo.training.prompt_list import instructions_in, prompt_lines
-from .encoding import encoded
+from .encoding import EncodedOnce, encoded
 from .say import say
 from .sockets import CATEGORY, PromptsSocket
 
@@ -100,13 +100,14 @@ class PromptList(io.ComfyNode):
         texts = _prompts(text, file, images)
         if vae is None and any(reference_of(prompt) is not None for prompt in texts):
             raise UsageError("vae: the pictures have to be encoded; connect the VAE that belongs to the model.")
+        once = EncodedOnce(vae)
         with torch.inference_mode(False), torch.no_grad():
 
             def positive(prompt: str) -> Conditioning:
-                return _like(positive_like, encoded(clip, str(prompt), reference_of(prompt), vae))
+                return _like(positive_like, encoded(clip, str(prompt), reference_of(prompt), once))
 
             def opposite(picture: Tensor | None) -> Conditioning:
-                return _like(negative_like, encoded(clip, negative, picture, vae))
+                return _like(negative_like, encoded(clip, negative, picture, once))
 
             prompts = Prompts(
                 {prompt: positive(prompt) for prompt in texts},

@@ -27,6 +27,7 @@ from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor
 from comfy.taesd.taesd import TAESD
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 OPERATIONS = comfy.ops.disable_weight_init
 MODEL = "model.diffusion_model."
@@ -178,6 +179,30 @@ def _flux() -> Flux:
         txt_ids_dims=[],
         operations=OPERATIONS,
     )
+
+
+def clip_vision(folder: Path) -> Path:
+    """A CLIP ViT-L/14 image encoder with random weights, the smallest that Load CLIP Vision knows."""
+    config = CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        patch_size=14,
+        projection_dim=768,
+    )
+    path = folder / "vit_l.safetensors"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with torch.device("meta"):
+            names = CLIPVisionModelWithProjection(config).state_dict()
+        noise = torch.randn(2**20, generator=torch.Generator().manual_seed(0)).mul(0.02).half()
+        state = {
+            key: noise.repeat(-(-value.numel() // len(noise)))[: value.numel()].view(value.shape)
+            for key, value in names.items()
+        }
+        save_file(state, path)
+    return path
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -32,8 +32,19 @@ from .server import Server  # noqa: E402
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """ComfyUI with this repository as a custom node; the tests of a session share it, its cache and its folders."""
-    with Server(tmp_path_factory.mktemp("comfyui")) as running:
+    base = tmp_path_factory.mktemp("comfyui")
+    _put_the_zoo_into(base)
+    with Server(base) as running:
         yield running
+
+
+def _put_the_zoo_into(base: Path) -> None:
+    """Let a server whose folder is `base` have the node of zoo_nodes.py."""
+    node = base / "custom_nodes" / "zoo"
+    node.mkdir(parents=True)
+    for name in ("zoo.py", "zoo_nodes.py"):
+        (node / name).symlink_to(Path(__file__).with_name(name))
+    (node / "__init__.py").write_text("from .zoo_nodes import NODE_CLASS_MAPPINGS\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,9 @@ import torch
 from aiohttp import web
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPConfig
 
+from tests.comfyui import checkpoints
 from tests.comfyui.graphs import foundation, node, one_iteration
 from tests.comfyui.server import PromptRefused, Server
 from tests.rewards.answering import answering
@@ -142,32 +143,8 @@ def test_a_workflow_reaches_no_server_that_the_user_has_not_listed(server):
     assert "only variables whose names begin with TREEGRPO_" in scored(server, spying)
 
 
-@pytest.fixture(scope="module")
-def clip_vision(server: Server) -> str:
-    """A CLIP ViT-L/14 image encoder with random weights, the smallest that Load CLIP Vision knows."""
-    config = CLIPVisionConfig(
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        patch_size=14,
-        projection_dim=768,
-    )
-    with torch.device("meta"):
-        names = CLIPVisionModelWithProjection(config).state_dict()
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(2**20, generator=generator).mul(0.02).half()
-    state = {
-        key: noise.repeat(-(-value.numel() // len(noise)))[: value.numel()].view(value.shape)
-        for key, value in names.items()
-    }
-    folder = server.base / "models" / "clip_vision"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, folder / "vit_l.safetensors")
-    return "vit_l.safetensors"
-
-
-def test_a_moodboard_of_stock_nodes(server, clip_vision):
+def test_a_moodboard_of_stock_nodes(server):
+    clip_vision = checkpoints.clip_vision(server.base / "models" / "clip_vision").name
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     (server.base / "input").mkdir(exist_ok=True)
     Image.fromarray(pixels).save(server.base / "input" / "board.png")

@@ -19,7 +19,21 @@ from .workflow import ui_to_api
 
 FOLDER = REPOSITORY / "workflows"
 # The later ones need what quickstart leaves behind.
-NAMES = ("quickstart", "compare_before_after", "continue_a_run", "step_by_step", "align_your_checkpoint", "your_taste")
+BUNDLED = (
+    *("quickstart", "compare_before_after", "continue_a_run", "step_by_step"),
+    *("align_your_checkpoint", "your_taste"),
+)
+FAMILIES = {
+    "align_z_image_turbo": ["ZImage", "Krea2"],
+    "align_qwen_image": ["QwenImage"],
+    "align_flux2_klein": ["Flux2"],
+    "align_sdxl": ["SDXL"],
+    "edit_your_way": ["QwenImage"],
+}
+"""Workflows for large models -> families of the zoo that they are run with."""
+NAMES = (*BUNDLED, *FAMILIES)
+LOADERS = {"UNETLoader": [0], "CLIPLoader": [1], "VAELoader": [2], "CheckpointLoaderSimple": [0, 1, 2]}
+"""Nodes that the zoo's replaces -> its outputs in place of theirs."""
 TITLE_HEIGHT = 30
 SHORTER: dict[str, dict[str, Any]] = {
     "TreeGRPO_Train": {"iterations": 2, "prompts_per_iteration": 2, "save_every": 2, "evaluate_every": 2},
@@ -55,9 +69,68 @@ def shortened(prompt: dict[str, Any], **replaced: dict[str, Any]) -> dict[str, A
     return prompt
 
 
+def on_a_tiny_model(prompt: dict[str, Any], family: str) -> dict[str, Any]:
+    """The prompt with the zoo's loader in place of its own, and without LoRAs that the zoo has not."""
+    kinds = {key: node["class_type"] for key, node in prompt.items()}
+    instead = {(key, slot): ["zoo", out] for key in kinds for slot, out in enumerate(LOADERS.get(kinds[key], []))}
+    for key, kind in kinds.items():
+        if kind == "LoraLoaderModelOnly":
+            instead[key, 0] = instead[tuple(prompt[key]["inputs"]["model"])]
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            node["inputs"][name] = instead.get(tuple(value), value) if isinstance(value, list) else value
+    gone = {key for key, _ in instead}
+    loader = {"zoo": {"class_type": "TestZoo", "inputs": {"family": family}}}
+    return {key: node for key, node in prompt.items() if key not in gone} | loader
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        pytest.param(name, family, marks=() if family == "ZImage" else pytest.mark.long)
+        for name, families in FAMILIES.items()
+        for family in families
+    ],
+)
+def test_it_runs_on_a_tiny_model_of_its_family(server: Server, name: str, family: str) -> None:
+    """With all of the family but its size: network, sampling, tokenizer, and how ComfyUI tells the network of both."""
+    Image.new("RGB", (48, 64), "red").save(server.base / "input" / "example.png")
+    tiny = {
+        # Large steps, so that two of them show in a picture.
+        "TreeGRPO_Train": {"run": f"{name} {family}", "learning_rate": 0.03},
+        "TreeGRPO_LoraPolicy": {"rank": 2},
+    }
+    if name == "edit_your_way":  # ComfyUI's node enlarges pictures for it to a million pixels
+        tiny["TreeGRPO_Train"] |= {"iterations": 1, "prompts_per_iteration": 1, "evaluate_every": 0}
+        tiny["TreeGRPO_Plan"] = {"method.depth": 1}
+        tiny["KSampler"] = {"steps": 1}
+        tiny["CLIPVisionLoader"] = {"clip_name": checkpoints.clip_vision(server.base / "models" / "clip_vision").name}
+    prompt = shortened(ui_to_api(shipped(name), server.object_info()), **tiny)
+    history = server.run(on_a_tiny_model(prompt, family), timeout=300)
+    assert history.error is None, history.error["exception_message"]
+    run = Run(shipped(name), prompt, history)
+    for before, after in zip(*(run.pictures(server, title) for title in ("Before", "After")), strict=True):
+        assert ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox() is not None
+    file = server.base / "output" / "treegrpo" / f"{name} {family}" / "metrics.jsonl"
+    assert {error for line in file.read_text().splitlines() for error in json.loads(line)["ratio_error"]} == {0.0}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_missing_files_are_offered_by_name(name: str) -> None:
+    """As ComfyUI does: by the address and the folder of every file that a loader of the workflow names."""
+    loaders = [node for node in shipped(name)["nodes"] if node["type"] in LOADERS or node["type"].startswith("Lora")]
+    loaders = [node for node in loaders if node["type"] != "LoraModelLoader"]
+    assert len(loaders) >= (1 if name == "align_sdxl" else 3)
+    for node in loaders:
+        [file] = node["properties"]["models"]
+        assert file["name"] == node["widgets_values"][0]
+        assert file["url"].startswith("https://huggingface.co/")
+        assert file["url"].endswith(file["name"])
+
+
 @pytest.fixture(scope="module")
 def runs(server: Server) -> dict[str, Run]:
-    """All workflows, run in the order of NAMES."""
+    """All workflows for models at hand, run in the order of BUNDLED."""
     # Not the checkpoint of other tests, which count on loading theirs themselves.
     checkpoint = checkpoints.sd3_with_clip(server.base / "models" / "checkpoints", seed=1)
     replaced = {
@@ -66,7 +139,7 @@ def runs(server: Server) -> dict[str, Run]:
         "align_your_checkpoint": {"CheckpointLoaderSimple": {"ckpt_name": checkpoint.name}},
     }
     done = {}
-    for name in NAMES:
+    for name in BUNDLED:
         workflow = shipped(name)
         prompt = shortened(ui_to_api(workflow, server.object_info()), **replaced.get(name, {}))
         running = server.queue(prompt)
@@ -89,7 +162,7 @@ def test_all_of_them_are_tested() -> None:
     assert {file.stem for file in FOLDER.glob("*.json")} == set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_it_runs(runs: dict[str, Run], name: str) -> None:
     history = runs[name].history
     assert history.error is None
@@ -98,7 +171,7 @@ def test_it_runs(runs: dict[str, Run], name: str) -> None:
     assert shown <= set(history.outputs)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_load_lora_finds_what_it_trained(server: Server, runs: dict[str, Run], name: str) -> None:
     trainers = ("TreeGRPO_Train", "TreeGRPO_SaveRun")
     made = [node["inputs"]["run"] for node in runs[name].prompt.values() if node["class_type"] in trainers]
@@ -109,7 +182,7 @@ def test_load_lora_finds_what_it_trained(server: Server, runs: dict[str, Run], n
         assert f"treegrpo/{run}.safetensors" in (listed[1]["options"] if listed[0] == "COMBO" else listed[0])
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "step_by_step"])
+@pytest.mark.parametrize("name", [name for name in BUNDLED if name != "step_by_step"])
 def test_pictures_before_and_after_differ(server: Server, runs: dict[str, Run], name: str) -> None:
     before, after = (runs[name].pictures(server, title) for title in ("Before", "After"))
     assert len(before) == len(after) >= 2

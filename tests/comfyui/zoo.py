@@ -293,11 +293,11 @@ def model_of(name: str, dtype: torch.dtype = torch.float32, operations: Any = No
     settings.set_inference_dtype(dtype, None)
     settings.custom_operations = operations
     model = settings.get_model({})
-    _fill(model.diffusion_model)
+    fill(model.diffusion_model)
     return ModelPatcher(model.eval().requires_grad_(False).to(dtype), CPU, CPU)
 
 
-def _fill(network: nn.Module) -> None:
+def fill(network: nn.Module) -> None:
     """Random weights, which keep the size of what goes through them; ComfyUI leaves them empty."""
     generator = torch.Generator().manual_seed(0)
     for path, weight in [*network.named_parameters(), *network.named_buffers()]:
@@ -310,7 +310,7 @@ def _fill(network: nn.Module) -> None:
 def vae_of_videos() -> VAE:
     """The VAE of Qwen-Image, Krea 2 and Wan, which decodes frames; thin, with random weights."""
     network = WanVAE(dim=16, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, temperal_downsample=[False, True, True])
-    _fill(network)
+    fill(network)
     return VAE(sd=network.state_dict())
 
 
