@@ -12,44 +12,69 @@ from functools import cache
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
+    PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
+    QwenImage21Pipeline,
+    QwenImage21Transformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoTokenizer,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
     T5Config,
     T5EncoderModel,
 )
 
 from treegrpo.bundled import EMOJI_SD3
 
-FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "sd35", "flux", "qwen_image")
+FIRST_FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "sd35", "flux", "qwen_image")
+MORE_FAMILIES = ("qwen_image_21", "lumina2", "sana", "pixart_alpha", "pixart_sigma")
+"""Of these, what tests of the others make redundant is in the long ones."""
+FAMILIES = FIRST_FAMILIES + MORE_FAMILIES
+CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content[0].text }}<|im_end|>\n{% endfor %}"
+"""As Qwen3-VL's of texts."""
 SIDE = 16
-"""Pixels. The autoencoders of SD and FLUX scale by 2 here, those of SD3 and Qwen-Image by 8 as they always do."""
+"""Pixels. The autoencoders of SD, FLUX and PixArt scale by 2 here, the others as they always do: by 8, by 16
+(Qwen-Image 2.1) or by 32 (Sana).
+"""
 
 
 def side(family: str) -> int:
     """The side in pixels of the pictures that a family's tiny model draws."""
-    return {"sd3": 32, "sd35": 32, "qwen_image": 64}.get(family, SIDE)
+    own = {"sd3": 32, "sd35": 32, "qwen_image": 64, "qwen_image_21": 64, "lumina2": 32, "sana": 64}
+    return own.get(family, SIDE)
 
 
 def tiny_pipeline(family: str) -> DiffusionPipeline:
@@ -71,6 +96,11 @@ def _pipeline(family: str) -> DiffusionPipeline:
             "sd35": _sd35,
             "flux": _flux,
             "qwen_image": _qwen,
+            "qwen_image_21": _qwen_21,
+            "lumina2": _lumina2,
+            "sana": _sana,
+            "pixart_alpha": _pixart_alpha,
+            "pixart_sigma": _pixart_sigma,
         }[family]()
 
 
@@ -195,6 +225,148 @@ def _qwen() -> DiffusionPipeline:
     )
 
 
+def _qwen_21() -> DiffusionPipeline:
+    tokenizer = _byte_tokenizer()
+    tokenizer.add_tokens("<|image_pad|>", special_tokens=True)
+    text = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "vocab_size": len(tokenizer),
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
+    }
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    vision["deepstack_visual_indexes"] = [0]
+    return QwenImage21Pipeline(
+        transformer=QwenImage21Transformer2DModel(
+            in_channels=8,
+            out_channels=8,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            context_in_dim=16,
+            axes_dims_rope=(4, 6, 6),
+        ),
+        vae=AutoencoderKLQwenImage21(
+            base_dim=8,
+            decoder_base_dim=8,
+            z_dim=8,
+            dim_mult=[1, 1, 1, 1, 1],
+            num_res_blocks=1,
+            latents_mean=[0.1, -0.1, 0.0, 0.2] * 2,
+            latents_std=[1.0, 2.0, 1.5, 0.5] * 2,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True, shift_terminal=0.02),
+        text_encoder=Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision)).eval(),
+        processor=_TextProcessor(Qwen2VLImageProcessorPil(), tokenizer, None, chat_template=CHAT),
+    )
+
+
+class _TextProcessor(Qwen3VLProcessor):
+    """Qwen3-VL's processor without its part for videos, which needs torchvision where texts do not."""
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: object) -> type:
+        return type(argument)
+
+
+def _lumina2() -> DiffusionPipeline:
+    return Lumina2Pipeline(
+        transformer=Lumina2Transformer2DModel(
+            in_channels=4,
+            hidden_size=48,
+            num_layers=1,
+            num_refiner_layers=1,
+            num_attention_heads=4,
+            num_kv_heads=2,
+            multiple_of=16,
+            axes_dim_rope=(4, 4, 4),
+            axes_lens=(256, 16, 16),
+            cap_feat_dim=16,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=_vae(4, 0.3611, shift_factor=0.1159, levels=4),
+        text_encoder=_gemma2(),
+        tokenizer=_byte_tokenizer(begun=True),
+    )
+
+
+def _sana() -> DiffusionPipeline:
+    return SanaPipeline(
+        transformer=SanaTransformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            num_attention_heads=2,
+            attention_head_dim=16,
+            num_layers=2,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=16,
+            cross_attention_dim=32,
+            caption_channels=16,
+            sample_size=2,
+            qk_norm="rms_norm_across_heads",
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=AutoencoderDC(
+            latent_channels=4,
+            encoder_block_out_channels=(8,) * 6,
+            decoder_block_out_channels=(8,) * 6,
+            encoder_layers_per_block=(1,) * 6,
+            decoder_layers_per_block=(1,) * 6,
+            encoder_qkv_multiscales=((),) * 6,
+            decoder_qkv_multiscales=((),) * 6,
+            scaling_factor=0.41407,
+        ),
+        text_encoder=_gemma2(),
+        tokenizer=_byte_tokenizer(begun=True),
+    )
+
+
+def _pixart_alpha() -> DiffusionPipeline:
+    """Networks of 1024 pixels are told the size of the picture, and known by it."""
+    return _pixart(PixArtAlphaPipeline, sample_size=128)
+
+
+def _pixart_sigma() -> DiffusionPipeline:
+    return _pixart(PixArtSigmaPipeline, sample_size=64)
+
+
+def _pixart(kind: type[DiffusionPipeline], sample_size: int) -> DiffusionPipeline:
+    tokenizer = _byte_tokenizer()
+    t5 = T5Config(vocab_size=len(tokenizer), d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4)
+    return kind(
+        transformer=PixArtTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=24,
+            cross_attention_dim=48,
+            num_layers=2,
+            sample_size=sample_size,
+            caption_channels=32,
+        ),
+        scheduler=EulerDiscreteScheduler(beta_start=0.0001, beta_end=0.02),
+        vae=_vae(4, 0.13025),
+        text_encoder=T5EncoderModel(t5).eval(),
+        tokenizer=tokenizer,
+    )
+
+
+def _gemma2() -> Gemma2Model:
+    tokenizer = _byte_tokenizer(begun=True)
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return Gemma2Model(config).eval()
+
+
 def _unet(heads: int, **config: object) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         block_out_channels=(32, 64),
@@ -209,11 +381,11 @@ def _unet(heads: int, **config: object) -> UNet2DConditionModel:
     )
 
 
-def _vae(channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
+def _vae(channels: int, scaling_factor: float, shift_factor: float | None = None, levels: int = 2) -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
-        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        block_out_channels=(8,) * levels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
         norm_num_groups=4,
         latent_channels=channels,
         scaling_factor=scaling_factor,
@@ -246,9 +418,16 @@ def _t5_tokenizer() -> PreTrainedTokenizerFast:
     return AutoTokenizer.from_pretrained(EMOJI_SD3 / "tokenizer_3")
 
 
-def _byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Every byte is a token: enough for the chat template that Qwen-Image wraps around prompts."""
+def _byte_tokenizer(begun: bool = False) -> PreTrainedTokenizerFast:
+    """Every byte is a token: enough for the chat template that Qwen-Image wraps around prompts.
+
+    begun: texts begin with a token of their own, as Gemma's do, so that not even "" is without any.
+    """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    model = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(["<pad>", *letters])}, merges=[]))
+    words = ["<pad>", *letters, *["<bos>"] * begun]
+    model = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[]))
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if begun:
+        begin = [("<bos>", words.index("<bos>"))]
+        model.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=begin)
     return PreTrainedTokenizerFast(tokenizer_object=model, pad_token="<pad>")

@@ -5,8 +5,9 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-from tests.backends.pipelines import FAMILIES, side, tiny_pipeline
+from tests.backends.pipelines import FAMILIES, FIRST_FAMILIES, MORE_FAMILIES, side, tiny_pipeline
 from tests.small_runs import scramble, small_config
 from treegrpo.backends.diffusers import DiffusersPolicy, LoraSettings
 from treegrpo.errors import UsageError
@@ -22,13 +23,24 @@ from treegrpo.run.folder import RunFolder
 from treegrpo.training.trainer import train
 
 PROMPTS = ["bear", "a frog in the rain"]
-LENGTHS = {"qwen_image": 320}
-"""Tokens of prompts; Qwen-Image wraps them in a text, of which every letter is a token to the tiny tokenizer."""
+LENGTHS = {"qwen_image": 320, "qwen_image_21": 120, "lumina2": 200}
+"""Tokens of prompts; these wrap them in a text, of which every letter is a token to the tiny tokenizer."""
 LENGTH = 24
 STEPS = 5
 SIZES = BatchSizes(rollout=2, training=3, decode=2)
 GUIDANCES = [1.0, 2.5]
-PATCHED = ("StableDiffusion3Pipeline", "FluxPipeline", "QwenImagePipeline")
+LATER = [pytest.param(family, marks=pytest.mark.long) for family in MORE_FAMILIES]
+BENT = {"sana": 1e-4}
+"""Steps of finite differences for networks with corners: Sana's attention takes ReLUs, here of few tokens."""
+PATCHED = (
+    "StableDiffusion3Pipeline",
+    "FluxPipeline",
+    "QwenImagePipeline",
+    "QwenImage21Pipeline",
+    "Lumina2Pipeline",
+    "PixArtAlphaPipeline",
+    "PixArtSigmaPipeline",
+)
 """Transformers, which read patches of 2 x 2 latents."""
 _TEXT_SIDE = ("attn.add_q_proj", "attn.to_add_out", "txt_mlp.net.0.proj", "txt_mlp.net.2")
 IDLE = {
@@ -61,6 +73,8 @@ def stock_images(pipeline, noise, guidance):
     options = {"num_inference_steps": STEPS, "height": size, "width": size, "output_type": "np"}
     if name in ("FluxPipeline", "QwenImagePipeline"):
         noise = pipeline._pack_latents(noise, *noise.shape)
+    if name == "QwenImage21Pipeline":
+        return _apart(pipeline, noise, {**options, "negative_prompt": "", "true_cfg_scale": guidance})
     if name == "QwenImagePipeline":
         guided = {"negative_prompt": "", "true_cfg_scale": guidance}
         options["max_sequence_length"] = LENGTHS["qwen_image"]
@@ -68,16 +82,31 @@ def stock_images(pipeline, noise, guidance):
         guided = {"guidance_scale": guidance}
     else:
         guided = {"guidance_scale": guidance, "negative_prompt": [""] * len(PROMPTS)}
-    if name in ("StableDiffusionPipeline", "StableDiffusionXLPipeline"):
+    if isinstance(pipeline.scheduler, EulerDiscreteScheduler):
         pipeline.scheduler.set_timesteps(STEPS)
         noise = noise / pipeline.scheduler.init_noise_sigma  # the pipeline multiplies by it
-    else:
-        options.setdefault("max_sequence_length", LENGTH)
+    if name not in ("StableDiffusionPipeline", "StableDiffusionXLPipeline"):
+        options.setdefault("max_sequence_length", LENGTHS["lumina2"] if name == "Lumina2Pipeline" else LENGTH)
+    if name.startswith(("Sana", "PixArt")):
+        options["use_resolution_binning"] = False
     return pipeline(PROMPTS, latents=noise, **options, **guided).images
 
 
-@pytest.mark.parametrize("guidance", GUIDANCES)
-@pytest.mark.parametrize("family", FAMILIES)
+def _apart(pipeline, noise, options):
+    """Pictures of Qwen-Image 2.1, one by one, since what it draws hangs on the longest prompt; over white."""
+    rows = zip(PROMPTS, noise.flatten(2).transpose(1, 2).split(1), strict=True)
+    images = np.concatenate([pipeline(prompt, latents=latents, **options).images for prompt, latents in rows])
+    return images[..., :3] * images[..., 3:] + 1 - images[..., 3:]
+
+
+@pytest.mark.parametrize(
+    ("family", "guidance"),
+    [
+        *((family, guidance) for family in FIRST_FAMILIES for guidance in GUIDANCES),
+        *((family, 2.5) for family in MORE_FAMILIES),
+        *(pytest.param(family, 1.0, marks=pytest.mark.long) for family in MORE_FAMILIES),
+    ],
+)
 def test_ode_samples_equal_the_stock_pipeline(family, guidance):
     policy = open_tiny(family, guidance)
     noise = policy.initial_noise(2, float(policy.sigmas(STEPS)[0]), torch.Generator().manual_seed(0))
@@ -89,7 +118,7 @@ def test_ode_samples_equal_the_stock_pipeline(family, guidance):
 
 
 @pytest.mark.parametrize("guidance", GUIDANCES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FIRST_FAMILIES, *LATER])
 def test_guidance_and_prompt_change_the_prediction(family, guidance):
     policy = open_tiny(family, guidance)
     sigma = float(policy.sigmas(STEPS)[1])
@@ -103,7 +132,12 @@ def test_guidance_and_prompt_change_the_prediction(family, guidance):
 
 
 @pytest.mark.parametrize(
-    ("family", "guidance"), [*((family, 1.0) for family in FAMILIES), ("sd15", 2.5), ("sd35", 2.5)]
+    ("family", "guidance"),
+    [
+        *((family, 1.0) for family in FAMILIES),
+        *(("sd15", 2.5), ("sd35", 2.5)),
+        *(pytest.param(family, 2.5, marks=pytest.mark.long) for family in MORE_FAMILIES),
+    ],
 )
 def test_first_ratio_is_exactly_one(family, guidance):
     """More guided ones are in test_iteration, with graphs that are kept."""
@@ -120,7 +154,7 @@ def test_first_ratio_is_exactly_one(family, guidance):
 
 
 @torch.no_grad()
-def slope(loss, weights, direction, step=5e-3):
+def slope(loss, weights, direction, step):
     """The derivative of loss() along a direction, by central differences at two steps extrapolated to none."""
 
     def at(distance):
@@ -136,8 +170,9 @@ def slope(loss, weights, direction, step=5e-3):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_lora_gradient_equals_finite_differences(family):
+def test_lora_gradient_equals_finite_differences(family, monkeypatch):
     """Along random directions: along the gradient itself the slope is its length even if half of it is missing."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # predictions are handed on in float32 otherwise
     double = tiny_pipeline(family).to(torch.float64)
     policy = open_tiny(family, guidance=2.0, targets="attention+mlp", pipeline=double)
     scramble(policy)
@@ -161,13 +196,14 @@ def test_lora_gradient_equals_finite_differences(family):
     for _ in range(3):
         direction = [torch.randn(weight.shape, generator=generator, dtype=torch.float64) for weight in weights]
         exact = sum(float((g * part).sum()) for g, part in zip(gradient, direction, strict=True))
-        # Predictions are handed on in float32: that rounding, over steps of 5e-3, comes to 1e-4 of the length. The part
-        # of any one weight is longer: 8e-4 at least.
-        assert slope(loss, weights, direction) == pytest.approx(exact, abs=5e-4 * length)
+        # Some norms compute in float32: that rounding, over steps of 5e-3, comes to 6e-5 of the length, and over Sana's
+        # steps to 8e-5. The part of any one weight is longer: 8e-4 at least.
+        assert slope(loss, weights, direction, BENT.get(family, 5e-3)) == pytest.approx(exact, abs=5e-4 * length)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if "pixart" not in family])
 def test_diffusers_draws_the_same_pictures_from_the_lora_file(family, tmp_path):
+    """Not for PixArt, whose pipelines have no load_lora_weights; ComfyUI reads the file (test_headless_lora.py)."""
     policy = open_tiny(family, alpha=4.0, targets="attention+mlp")
     scramble(policy, scale=0.3)
     file = tmp_path / "lora.safetensors"
@@ -181,7 +217,7 @@ def test_diffusers_draws_the_same_pictures_from_the_lora_file(family, tmp_path):
     assert np.abs(ours.numpy() - without).mean() > 1e-4, "the LoRA must change the pictures"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FIRST_FAMILIES, *LATER])
 def test_adapter_state_restores_the_prediction(family):
     policy, other = open_tiny(family), open_tiny(family)
     scramble(policy)
@@ -192,8 +228,8 @@ def test_adapter_state_restores_the_prediction(family):
         assert torch.equal(policy.denoise(x, sigma, PROMPTS), other.denoise(x, sigma, PROMPTS))
 
 
-@pytest.mark.parametrize("family", ["sd15", "sd2_v", "sdxl"])
-def test_unets_live_on_the_ve_path_and_refuse_kernels_of_flows(family):
+@pytest.mark.parametrize("family", ["sd15", "sd2_v", "sdxl", "pixart_sigma"])
+def test_noise_predictors_live_on_the_ve_path_and_refuse_kernels_of_flows(family):
     policy = open_tiny(family)
     assert policy.path is Path.VE
     plan = preset("treegrpo", steps=STEPS, window=(1, 2), branch=2, roots=1)
@@ -233,10 +269,59 @@ def train_for(family, folder, iterations, resume=False):
         return run.lora_file.read_bytes(), run.state_file.read_bytes()
 
 
-@pytest.mark.parametrize("family", ["sd15", "flux", "qwen_image"])
+@pytest.mark.parametrize("family", ["sd15", "flux", "qwen_image", *LATER])
 def test_a_resumed_run_ends_with_the_same_weights(family, tmp_path):
     """A U-Net and two transformers; of SD3 test_trainer knows."""
     unbroken = train_for(family, tmp_path / "unbroken", 2)
     stopped = train_for(family, tmp_path / "broken", 1)
     assert stopped != unbroken
     assert train_for(family, tmp_path / "broken", 1, resume=True) == unbroken
+
+
+@pytest.mark.parametrize(
+    "family", ["qwen_image", "qwen_image_21", "lumina2", pytest.param("sana", marks=pytest.mark.long), "pixart_sigma"]
+)
+def test_shapes_alone_tell_what_a_training_step_takes(family):
+    """As `treegrpo plan --recipe` does, for a prompt that has all its tokens; of the others test_prediction knows."""
+    meta = torch.device("meta")
+    real, outline = open_tiny(family), open_tiny(family, pipeline=tiny_pipeline(family).to(meta), device=meta)
+    prompts = ["bear" * 100]
+    x = real.initial_noise(1, 1.0, torch.Generator().manual_seed(1))
+    outline.denoise(x.to(meta), 0.9, prompts)  # brings Qwen's tables of positions to the device, where they stay
+    found = outline.training_bytes(x.to(meta), 0.9, prompts)
+    # Attention on a CPU keeps its logarithms in other paddings than on a GPU; see test_live_bytes. It also writes out
+    # Qwen-Image 2.1's mask of texts as numbers, which is a tenth here, where texts are longer than pictures.
+    near = 0.12 if family == "qwen_image_21" else 0.03
+    assert found == pytest.approx(real.training_bytes(x, 0.9, prompts), rel=near)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("sana", {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}),
+        ("pixart_alpha", {"beta_start": 0.0001, "beta_end": 0.02}),
+        ("pixart_sigma", {"beta_start": 0.0001, "beta_end": 0.02}),
+    ],
+)
+def test_levels_are_those_of_the_solver_that_the_models_come_with(family, settings):
+    pipeline = tiny_pipeline(family)
+    pipeline.scheduler = DPMSolverMultistepScheduler(**settings)
+    sigmas = open_tiny(family, pipeline=pipeline).sigmas(STEPS)
+    assert pipeline.scheduler.num_inference_steps is None, "the pipeline stays as it is"
+    pipeline.scheduler.set_timesteps(STEPS)
+    assert torch.equal(sigmas, pipeline.scheduler.sigmas)
+    assert sigmas[-1] == 0
+
+
+def test_the_levels_that_an_author_chose_are_taken_for_as_many_steps():
+    pipeline, policy = tiny_pipeline("qwen_image_21"), open_tiny("qwen_image_21")
+    pipeline.register_to_config(sample_sigmas=[1.0, 0.6, 0.3])
+    chosen = open_tiny("qwen_image_21", pipeline=pipeline)
+    assert torch.equal(chosen.sigmas(STEPS), policy.sigmas(STEPS))
+    assert chosen.sigmas(3)[0] == policy.sigmas(3)[0] == 1
+    assert chosen.sigmas(3)[1] < policy.sigmas(3)[1]
+
+
+def test_a_network_that_runs_more_or_less_often_cannot_be_shared():
+    with pytest.raises(UsageError, match=r"Qwen-Image 2\.1 takes a network call for every length of prompts"):
+        open_tiny("qwen_image_21", sharded=True)

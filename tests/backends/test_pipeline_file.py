@@ -9,6 +9,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from tests.backends.pipelines import tiny_pipeline
+from treegrpo.backends.families.registry import FAMILIES
 from treegrpo.backends.pipeline_file import load_pipeline
 from treegrpo.backends.skeleton import skeleton
 from treegrpo.bundled import EMOJI_SD3
@@ -51,7 +52,7 @@ def test_a_pipeline_that_is_not_supported_is_refused_by_its_index_alone(kind, op
         assert sentence.startswith(
             f'model.path: "{path}" is a {kind}, which is not supported; choose a StableDiffusion'
         )
-        assert sentence.endswith(" or FluxPipeline or QwenImagePipeline.")
+        assert sentence.endswith(f" or {' or '.join(list(FAMILIES)[3:])}.")
         assert "\n" not in sentence
 
 
@@ -69,6 +70,17 @@ def test_a_folder_without_a_pipeline_is_refused(index, open_it, tmp_path):
 def test_what_is_neither_a_folder_nor_a_model_is_refused(path, open_it, cached):
     with pytest.raises(UsageError, match=rf'^model\.path: .*"{path}" is neither a folder nor [^\n]*\.$'):
         open_it(path)
+
+
+@pytest.mark.parametrize("open_it", [load, outline])
+def test_a_part_for_which_a_package_is_missing_is_told_in_a_sentence(open_it, tmp_path):
+    """Qwen3-VL's processor of videos needs torchvision, which not everybody has; or else it lacks its settings here."""
+    folder = shutil.copytree(EMOJI_SD3, tmp_path / "pipeline")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["tokenizer"] = ["transformers", "Qwen3VLVideoProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match=r"^model\.path: [^\n]*cannot be read|^model\.path: [^\n]*could not be loaded"):
+        open_it(str(folder))
 
 
 def test_a_hub_id_opens_from_the_cache(cached):
@@ -129,6 +141,21 @@ def test_a_file_of_flux_is_known_under_the_names_that_comfyui_gives_it(tmp_path)
     save_file({"model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.weight": torch.zeros(1)}, file)
     with pytest.raises(UsageError, match=r'is a "flux-schnell" checkpoint'):
         load_pipeline(str(file), "float32")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "hub_id"),
+    [
+        ("cap_embedder.0.weight", "lumina2", "Alpha-VLLM/Lumina-Image-2.0"),
+        ("txt_in.text_norm.weight", "qwen-image-2.1", "Qwen/Qwen-Image-2.1"),
+    ],
+)
+def test_files_of_later_denoisers_are_known_with_and_without_comfyuis_prefix(key, kind, hub_id, tmp_path):
+    file = tmp_path / "mine.safetensors"
+    for name in (key, f"model.diffusion_model.{key}"):
+        save_file({name: torch.zeros(1)}, file)
+        with pytest.raises(UsageError, match=rf'is a "{kind}" checkpoint .* hf download {hub_id} .* "vae/\*"'):
+            load_pipeline(str(file), "float32")
 
 
 def test_a_file_with_the_configuration_of_another_kind_is_refused(tmp_path):

@@ -25,6 +25,14 @@ def test_a_part_without_configuration_is_named(folder):
         skeleton(str(folder), torch.float32)
 
 
+def test_settings_of_the_pipeline_itself_are_no_parts(folder):
+    """Such as the levels that the author of a Qwen-Image 2.1 has chosen."""
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"sample_sigmas": [1.0, 0.5], "more": [1.0, 0.7, 0.3], "is_distilled": False}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert skeleton(str(folder), torch.float32).transformer.device.type == "meta"
+
+
 def test_a_part_whose_class_is_not_there_is_named(folder):
     index = json.loads((folder / "model_index.json").read_text())
     index["transformer"] = ["diffusers", "TransformerOfTomorrow"]

@@ -14,12 +14,14 @@ import torch
 from comfy.model_detection import convert_diffusers_mmdit, model_config_from_unet
 from comfy.model_patcher import ModelPatcher
 from comfy.supported_models_base import BASE
-from comfy.utils import unet_to_diffusers
+from comfy.utils import pixart_to_diffusers, unet_to_diffusers
 from torch import Tensor, nn
 
 from tests.comfyui.checkpoints import as_v_prediction
+from treegrpo.backends.families.lumina2_names import RENAMED
 
 Conditioning = tuple[Tensor, ...]
+APART = ("lumina2", "pixart_alpha", "pixart_sigma")
 
 
 def native(family: str, network: nn.Module) -> ModelPatcher:
@@ -32,6 +34,9 @@ def native(family: str, network: nn.Module) -> ModelPatcher:
         "sd35": _sd3,
         "flux": _flux,
         "qwen_image": _qwen_image,
+        "lumina2": _lumina2,
+        "pixart_alpha": _pixart,
+        "pixart_sigma": _pixart,
     }[family](family, network.config, {name: weight.clone() for name, weight in network.state_dict().items()})
     settings.set_inference_dtype(torch.float32, None)
     model = settings.get_model(weights)
@@ -51,6 +56,8 @@ def predict(family: str, model: ModelPatcher, x: Tensor, sigma: float, given: Co
         words, mask = given
         more = {"attention_mask": mask.long()}
         return model.model.apply_model(x.unsqueeze(2), sigmas, c_crossattn=words, **more).squeeze(2)
+    if family in APART:
+        return torch.cat([_apart(family, model, *row, sigma) for row in zip(x.split(1), *given, strict=True)])
     words, *pooled = given
     more = {"y": pooled[0]} if pooled else {}
     if family == "sdxl":
@@ -59,6 +66,16 @@ def predict(family: str, model: ModelPatcher, x: Tensor, sigma: float, given: Co
     if family == "flux":
         more["guidance"] = torch.full((len(x),), guidance)
     return model.model.apply_model(x, sigmas, c_crossattn=words, **more)
+
+
+def _apart(family: str, model: ModelPatcher, x: Tensor, words: Tensor, mask: Tensor, sigma: float) -> Tensor:
+    """x0 of one state, for the words alone: ComfyUI has no padding, and passes over masks."""
+    count = int(mask.sum())
+    more: dict[str, Any] = {"num_tokens": count}
+    if family.startswith("pixart"):
+        side = 2 * x.shape[-1]  # the tiny autoencoder scales by 2
+        more = {"c_size": torch.tensor([[side, side]]).float(), "c_ar": torch.ones(1, 1)}
+    return model.model.apply_model(x, torch.full((1,), sigma), c_crossattn=words[None, :count], **more)
 
 
 def _unet(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
@@ -127,3 +144,67 @@ def _qwen_image(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[B
         "axes_dims_rope",
     )
     return supported.QwenImage({"image_model": "qwen_image", **{name: config[name] for name in sizes}}), weights
+
+
+def _lumina2(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    settings = supported.Lumina2(
+        {
+            "image_model": "lumina2",
+            "patch_size": config.patch_size,
+            "in_channels": config.in_channels,
+            "dim": config.hidden_size,
+            "cap_feat_dim": config.cap_feat_dim,
+            "n_layers": config.num_layers,
+            "n_refiner_layers": config.num_refiner_layers,
+            "n_heads": config.num_attention_heads,
+            "n_kv_heads": config.num_kv_heads,
+            "multiple_of": config.multiple_of,
+            "ffn_dim_multiplier": 4 * (config.ffn_dim_multiplier or 1),  # of the width there, of four times that here
+            "axes_dims": config.axes_dim_rope,
+            "axes_lens": config.axes_lens,
+            "qk_norm": True,
+        }
+    )
+    names = {
+        **RENAMED,
+        ".norm1.norm": ".attention_norm1",
+        ".norm1.": ".attention_norm1.",
+        ".norm2": ".attention_norm2",
+        "attn.norm_q": "attention.q_norm",
+        "attn.norm_k": "attention.k_norm",
+    }
+    joined: dict[str, Any] = {}
+    for name, weight in weights.items():
+        block, _, part = name.partition(".attn.to_")
+        if part in ("q.weight", "k.weight", "v.weight"):  # in this order
+            joined.setdefault(f"{block}.attention.qkv.weight", []).append(weight)
+        else:
+            for ours, theirs in names.items():
+                name = name.replace(ours, theirs)
+            joined[name] = [weight]
+    return settings, {name: torch.cat(parts) for name, parts in joined.items()}
+
+
+def _pixart(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    kind = {"pixart_alpha": supported.PixArtAlpha, "pixart_sigma": supported.PixArtSigma}[family]
+    settings = kind(
+        {
+            "image_model": family,
+            "num_heads": config.num_attention_heads,
+            "patch_size": config.patch_size,
+            "hidden_size": config.cross_attention_dim,
+            "in_channels": config.in_channels,
+            "depth": config.num_layers,
+            "caption_channels": config.caption_channels,
+            "pe_interpolation": 1,  # for latents of 64 x 64; ComfyUI reckons it, and diffusers does, in other sizes
+            "micro_condition": family == "pixart_alpha",
+            "model_max_length": 1,
+        }
+    )
+    names = pixart_to_diffusers(settings.unet_config)
+    joined: dict[str, dict[int, Tensor]] = {}
+    for name, weight in weights.items():
+        theirs, (_, start, _) = (names[name], (0, 0, 0)) if isinstance(names[name], str) else names[name]
+        joined.setdefault(theirs, {})[start] = weight
+    found = {name: torch.cat([parts[start] for start in sorted(parts)]) for name, parts in joined.items()}
+    return settings, {**found, "y_embedder.y_embedding": torch.zeros(1, config.caption_channels)}  # dropped captions

@@ -1,7 +1,8 @@
 """Checkpoint files in the layouts that artists have, against the pipelines whose weights they carry.
 
 diffusers tells Stable Diffusion 3 by the width of its medium models or the 38 blocks of its large one, and converts
-FLUX at the width of 3072 alone. So those files have few blocks of that width, or many that are narrow.
+FLUX at the width of 3072 alone, Lumina 2 at that of 2304. So those files have few blocks of that width, or many that
+are narrow.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.kernels
 
 Weights = dict[str, Tensor]
 SD3_MEDIUM = {"num_layers": 2, "num_attention_heads": 24, "attention_head_dim": 64, "caption_projection_dim": 1536}
+LUMINA = {"hidden_size": 2304, "num_attention_heads": 24, "num_kv_heads": 8, "axes_dim_rope": (32, 32, 32)}
 FLUX = {"num_attention_heads": 24, "attention_head_dim": 128, "axes_dims_rope": (16, 56, 56)}
 TRANSFORMERS = {
     "sd3": ("sd3", {**SD3_MEDIUM, "pos_embed_max_size": 192}),
@@ -41,6 +43,7 @@ TRANSFORMERS = {
     "sd35_large": ("sd3", {"num_layers": 38, "num_attention_heads": 1, "caption_projection_dim": 64}),
     "flux": ("flux", FLUX),
     "flux_comfyui": ("flux", FLUX),
+    "lumina2": ("lumina2", {**LUMINA, "ffn_dim_multiplier": 0.01}),
 }
 """Layouts that need other transformers than the tiny ones: whose pipeline, and what differs."""
 
@@ -110,6 +113,9 @@ def layout(name: str, pipeline: DiffusionPipeline) -> tuple[Weights, set[str]]:
         return pipeline.transformer.state_dict(), {"text_encoder", "vae"}
     if name in ("flux", "flux_comfyui"):
         return flux(pipeline.transformer, name == "flux_comfyui"), {"text_encoder", "text_encoder_2", "vae"}
+    if name == "lumina2":
+        weights = native(name, pipeline.transformer).model.diffusion_model.state_dict()
+        return {f"{MODEL}{key}": weight for key, weight in weights.items()}, {"text_encoder", "vae"}
     lacking = set()
     parts = {"first_stage_model.": autoencoder(pipeline.vae)}
     if name in ("sd3", "sd35_medium", "sd35_large"):
@@ -164,7 +170,7 @@ def test_a_file_that_lacks_weights_says_where_they_must_be(name, part, tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["sd3", "sd35_medium", "flux", "flux_comfyui"])
+@pytest.mark.parametrize("name", ["sd3", "sd35_medium", "flux", "flux_comfyui", "lumina2"])
 def test_a_file_of_full_width_predicts_what_its_network_predicts(name, tmp_path):
     pipeline = made(name, torch.bfloat16)
     file, rest = save(name, pipeline, tmp_path)

@@ -23,7 +23,13 @@ STEP = 400
 FILE = "trained_with_diffusers.safetensors"
 
 
-@pytest.fixture(params=FAMILIES)
+UNKNOWN = ("qwen_image_21", "sana")
+"""ComfyUI 0.30 has no such model."""
+PIXART_LATENTS = 64
+"""The least side of latents for which ComfyUI can tell PixArt the positions of patches; it divides by zero below."""
+
+
+@pytest.fixture(params=[family for family in FAMILIES if family not in UNKNOWN])
 def family(request):
     return request.param
 
@@ -49,8 +55,12 @@ def test_the_stock_loader_changes_the_prediction_as_training_did(family, targets
     policy = open_tiny(family, GUIDANCE, alpha=4.0, targets=targets)
     model = native(family, getattr(tiny_pipeline(family), policy.family.NETWORK))
     sigma = sigma_of(policy)
-    x = policy.initial_noise(2, sigma, torch.Generator().manual_seed(0))
-    given = policy.embed(PROMPTS)
+    prompts = PROMPTS
+    if family.startswith("pixart"):
+        policy.latent_shape = (policy.latent_shape[0], PIXART_LATENTS, PIXART_LATENTS)
+        prompts = PROMPTS[1:]  # one is enough of what is so large
+    x = policy.initial_noise(len(prompts), sigma, torch.Generator().manual_seed(0))
+    given = policy.embed(prompts)
     scramble(policy, scale=0.3)
     base, trained = predictions(policy, x, sigma, given)
     largest = float((x - base).abs().max())
@@ -60,8 +70,11 @@ def test_the_stock_loader_changes_the_prediction_as_training_did(family, targets
     lora_file.write(tmp_path / FILE, policy.adapter_state(), rank=2, alpha=4.0)
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".safetensors"}))
     [patched] = LoraLoaderModelOnly().load_lora_model_only(model, FILE, 1.0)
-    assert "not loaded" not in caplog.text.lower()
-    assert sum(map(len, patched.patches.values())) == len(policy.adapter_state()) / 2
+    state = policy.adapter_state()
+    # Lumina 2's files have every factor twice, since diffusers and ComfyUI share none of its names.
+    passed = {name for name in state if family == "lumina2" and not name.startswith("lora_unet_")}
+    assert {line.split()[-1] for line in caplog.messages if "not loaded" in line.lower()} == passed
+    assert sum(map(len, patched.patches.values())) == (len(state) - len(passed)) / 2
     change = predict(family, patched, x, sigma, given, GUIDANCE) - base
     assert float((trained - base).abs().max()) > 0.2 * largest
     # The factors' product is added to the weight there, to the output here; U-Nets, whose norms see 16 values here,

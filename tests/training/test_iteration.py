@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 
-from tests.backends.pipelines import tiny_pipeline
+from tests.backends.pipelines import MORE_FAMILIES, tiny_pipeline
 from tests.backends.test_families import open_tiny
 from tests.on_ranks import on_ranks
 from tests.small_runs import SIDE, open_policy, scramble
@@ -67,6 +67,7 @@ def test_reused_graphs_give_the_very_same_update(guidance, kernel, updates):
         *((family, torch.float32, True) for family in ("sd15", "sd35", "flux", "qwen_image")),  # each kind of blocks
         *((family, torch.float32, False) for family in ("sd15", "flux")),  # the others are transformers like SD3, above
         ("flux", torch.bfloat16, True),  # convolutions in half precision are slow on many CPUs
+        *(pytest.param(family, torch.float32, True, marks=pytest.mark.long) for family in MORE_FAMILIES),
     ],
 )
 def test_reused_graphs_of_every_family_give_the_very_same_update(family, dtype, checkpointing):

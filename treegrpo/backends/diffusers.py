@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from diffusers import DiffusionPipeline
-from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from ..errors import UsageError
@@ -18,7 +19,7 @@ from ..memory.live_bytes import peak_bytes, training_bytes
 from ..method.process import Path
 from .adapter_precision import compute_like_input
 from .adapter_state import check_fits
-from .families.family import Conditioning
+from .families.family import Conditioning, VaryingCalls, encode_all, file_state
 from .families.registry import FAMILIES
 from .pipeline_file import load_pipeline
 from .placement import Placement
@@ -94,7 +95,7 @@ class DiffusersPolicy:
         self.lora = lora
         self.economy = economy
         self.network = getattr(pipeline, self.family.NETWORK)
-        self._embeddings: dict[str, Conditioning] = {}
+        self._embeddings: dict[tuple[str, bool], Conditioning] = {}
         for module in pipeline.components.values():
             if isinstance(module, torch.nn.Module):
                 module.requires_grad_(False).eval()
@@ -104,6 +105,11 @@ class DiffusersPolicy:
             raise UsageError(
                 "model.weights and model.compile: a network that is spread over processes has neither; leave them out, "
                 "or launch without FSDP."
+            )
+        if sharded and isinstance(self.family, VaryingCalls):
+            raise UsageError(
+                f"model.path: {self.family.NAMES} takes a network call {self.family.CALLS_VARY}, and processes that "
+                "share a network have to make equally many; launch without FSDP."
             )
         if economy.weights:
             quantise(self.network, economy.weights)
@@ -147,7 +153,7 @@ class DiffusersPolicy:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.lora.seed)
             try:
-                self.network.add_adapter(config)
+                inject_adapter_in_model(config, self.network)  # PixArt's network has no add_adapter of its own
             except ValueError as error:
                 raise UsageError(f"lora.targets: {error}") from error
         for parameter in self.parameters():
@@ -175,15 +181,15 @@ class DiffusersPolicy:
     def _guided(self, x: Tensor, sigma: float, prompts: list[str]) -> Tensor:
         if self.guidance == 1 or self.family.DISTILLED:
             return self._predict(x, sigma, prompts)
-        negative = [self.negative_prompt] * len(prompts)
+        negatives = [self.negative_prompt] * len(prompts)
         if self.economy.fused_guidance:
-            unconditional, conditional = self._predict(torch.cat([x, x]), sigma, negative + prompts).chunk(2)
+            unconditional, conditional = self._predict(torch.cat([x, x]), sigma, prompts, negatives).chunk(2)
         else:
-            unconditional, conditional = self._predict(x, sigma, negative), self._predict(x, sigma, prompts)
+            unconditional, conditional = self._predict(x, sigma, [], negatives), self._predict(x, sigma, prompts)
         return self.family.guide(x, unconditional, conditional, self.guidance)
 
-    def _predict(self, x: Tensor, sigma: float, texts: list[str]) -> Tensor:
-        conditioning = self.embed(texts)
+    def _predict(self, x: Tensor, sigma: float, prompts: list[str], negatives: Sequence[str] = ()) -> Tensor:
+        conditioning = self.embed(prompts, negatives)
         self.placement.bring_network()
         return self.family.predict(self.pipeline, x, sigma, conditioning, self.guidance)
 
@@ -202,23 +208,24 @@ class DiffusersPolicy:
     def prepare(self, prompts: Sequence[str]) -> None:
         """See Policy.prepare."""
         guided = {self.guidance, self.drawing_guidance} != {1} and not self.family.DISTILLED
-        self.embed([*prompts, self.negative_prompt] if guided else prompts)
+        self.embed(prompts, [self.negative_prompt] if guided else [])
         self.placement.bring_network()
 
     @torch.no_grad()
-    def embed(self, texts: Sequence[str]) -> Conditioning:
-        """The conditioning of every text; each distinct text is encoded once in the life of the policy.
+    def embed(self, prompts: Sequence[str], negatives: Sequence[str] = ()) -> Conditioning:
+        """The conditioning of every negative prompt and then of every prompt, each encoded once in the policy's life.
 
         Each is encoded alone: in company its last digits would depend on the company, and a resumed run meets its
         prompts in another order. Embeddings wait on the CPU: thousands of long prompts would fill a device.
         """
+        texts = [*((text, True) for text in negatives), *((text, False) for text in prompts)]
         distinct = list(dict.fromkeys(texts))
         new = [text for text in distinct if text not in self._embeddings]
         if new:
             self.placement.bring_encoders()
-            for text in new:
-                encoded = self.family.encode(self.pipeline, [text], self.max_sequence_length)
-                self._embeddings[text] = tuple(column if column.is_meta else column.cpu() for column in encoded)
+            for text, negative in new:
+                encoded = encode_all(self.family, self.pipeline, [text], self.max_sequence_length, negative)
+                self._embeddings[text, negative] = tuple(part if part.is_meta else part.cpu() for part in encoded)
         place = {text: i for i, text in enumerate(distinct)}
         rows = torch.tensor([place[text] for text in texts], device=self.device)
         columns = zip(*(self._embeddings[text] for text in distinct), strict=True)
@@ -247,16 +254,20 @@ class DiffusersPolicy:
     @contextmanager
     def reference(self) -> Iterator[None]:
         """See Policy.reference."""
-        self.network.disable_adapters()
+        self._enable_adapter(False)
         try:
             yield
         finally:
-            self.network.enable_adapters()
+            self._enable_adapter(True)
+
+    def _enable_adapter(self, wanted: bool) -> None:
+        for layer in self.network.modules():
+            if isinstance(layer, BaseTunerLayer):
+                layer.enable_adapters(wanted)
 
     def adapter_state(self) -> dict[str, Tensor]:
         """See Policy.adapter_state; the names are those that diffusers and ComfyUI both read."""
-        state = get_peft_model_state_dict(self.network)
-        return {self.family.file_name(name): weight.detach().cpu().clone() for name, weight in state.items()}
+        return file_state(self.family, self.pipeline, get_peft_model_state_dict(self.network))
 
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:
         """See Policy.load_adapter_state."""

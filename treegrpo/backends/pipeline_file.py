@@ -1,8 +1,8 @@
 """Opening diffusers pipelines: from a folder, a hub id, or one checkpoint file as artists have them.
 
 Such a file holds everything (Stable Diffusion 1, 2 and XL), lacks text encoders (3, 3.5) or is the denoiser alone
-(FLUX.1, Qwen-Image). What it lacks is taken from the pipeline that gives its configuration; so are all text encoders
-where it lacks the largest.
+(FLUX.1, Qwen-Image, Lumina 2). What it lacks is taken from the pipeline that gives its configuration; so are all text
+encoders where it lacks the largest.
 """
 
 from __future__ import annotations
@@ -39,9 +39,13 @@ CHECKPOINT_KINDS = {
     "flux-dev": "FluxPipeline",
     "flux-schnell": "FluxPipeline",
     "qwen-image": "QwenImagePipeline",
+    "qwen-image-2.1": "QwenImage21Pipeline",
+    "lumina2": "Lumina2Pipeline",
 }
 """diffusers' names of checkpoint layouts, and one that it has no name for -> the pipeline that they become."""
 DENOISER = "model.diffusion_model."
+WITHOUT_PREFIX = ("txt_norm.weight", "layers.0.adaLN_modulation.1.weight")
+"""Weights of Qwen-Image and Lumina 2, whose denoisers diffusers converts under names without that prefix alone."""
 VAE = ("first_stage_model.", "vae.")
 TEXT_ENCODERS = ("cond_stage_model.", "conditioner.", "text_encoders.t5xxl.")
 QUANTISED = (".scale_weight", ".weight_scale", ".comfy_quant", "scaled_fp8")
@@ -60,7 +64,7 @@ def load_pipeline(path: str, dtype: str, config: str | None = None) -> Diffusion
     read_index(Path(path) if Path(path).is_dir() else _index_from_hub(path).parent, path)
     try:
         return DiffusionPipeline.from_pretrained(path, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, AttributeError) as error:  # the last when diffusers lacks the class of a component
+    except (OSError, ValueError, AttributeError, ImportError) as error:  # when diffusers lacks a class, or it a package
         raise UsageError(
             f'model.path: "{path}" could not be loaded as a diffusers pipeline ({first_line(error)}).'
         ) from error
@@ -128,7 +132,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         weights = load_single_file_checkpoint(str(file))
     except (OSError, ValueError) as error:
         raise UsageError(f'model.path: "{file}" cannot be read as a checkpoint ({first_line(error)}).') from error
-    if f"{DENOISER}txt_norm.weight" in weights:  # Qwen-Image, which diffusers knows without the prefix alone
+    if any(f"{DENOISER}{name}" in weights for name in WITHOUT_PREFIX):
         return {name.removeprefix(DENOISER): weight for name, weight in weights.items() if name.startswith(DENOISER)}
     # FLUX.1 as ComfyUI saves it
     return {re.sub(r"(\.norm\.(query|key)_norm)\.weight$", r"\1.scale", name): weights[name] for name in weights}

@@ -29,9 +29,8 @@ def skeleton(path: str, dtype: torch.dtype, key: str = "model.path") -> Diffusio
     folder = Path(path) if Path(path).is_dir() else _cached(path, key)
     index = read_index(folder, path, key)
     try:
-        components = {name: value for name, value in index.items() if isinstance(value, list) and name[0] != "_"}
-        parts = {name: _part(folder / name, *value) for name, value in components.items()}
-    except (OSError, ValueError, AttributeError) as error:  # the last when diffusers lacks the class of a part
+        parts = {name: _part(folder / name, *value) for name, value in index.items() if _names_a_class(value)}
+    except (OSError, ValueError, AttributeError, ImportError) as error:  # when diffusers lacks a class, or it a package
         remedy = "choose a whole pipeline" if Path(path).is_dir() else f"run: {download_command(path, whole=True)}"
         raise UsageError(
             f'{key}: the configuration of "{path}" cannot be read ({first_line(error).rstrip(".")}); {remedy}.'
@@ -41,6 +40,11 @@ def skeleton(path: str, dtype: torch.dtype, key: str = "model.path") -> Diffusio
         if isinstance(part, torch.nn.Module):
             part.eval().to(device=META, dtype=dtype)
     return pipeline
+
+
+def _names_a_class(value: Any) -> bool:
+    """Whether an entry of model_index.json is a part: its library and class, or null for both. Others are settings."""
+    return isinstance(value, list) and len(value) == 2 and all(name is None or isinstance(name, str) for name in value)
 
 
 def _cached(hub_id: str, key: str) -> Path:

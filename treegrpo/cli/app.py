@@ -1,4 +1,4 @@
-"""treegrpo demo | train | sample | score | eval | plan | rewards | bench."""
+"""treegrpo demo | train | sample | score | eval | plan | models | rewards | bench."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .quiet import quiet_libraries
 from .rewards_commands import rewards
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-for command in (commands.demo, commands.train, commands.sample, commands.score, commands.plan):
+for command in (commands.demo, commands.train, commands.sample, commands.score, commands.plan, commands.models):
     app.command()(command)
 app.command(name="eval")(commands.evaluate)
 app.add_typer(rewards, name="rewards")

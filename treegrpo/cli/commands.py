@@ -1,4 +1,4 @@
-"""treegrpo plan | demo | train | sample | score | eval; what they do is imported when it is needed."""
+"""treegrpo plan | demo | train | sample | models | score | eval; what they do is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -132,6 +132,13 @@ def sample(
     table, steps = _drawing(model, config, steps, guidance, max_sequence_length)
     for file in sample_to_folder(table, lora, prompt, out, steps=steps, count=count, seed=seed):
         print(file)
+
+
+def models() -> None:
+    """List the models that can be opened, and what is done with them."""
+    from .models_table import print_models
+
+    print_models()
 
 
 def score(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -16,6 +16,8 @@ Conditioning = tuple[Tensor, ...]
 class Family(Protocol):
     """One model family in diffusers' layout. `pipeline` is always the diffusers pipeline object."""
 
+    NAMES: str
+    """The models, as people know them."""
     PATH: Path
     NETWORK: str
     """The pipeline's component that is trained."""
@@ -57,3 +59,44 @@ class Family(Protocol):
     def file_name(self, weight: str) -> str:
         """The name in LoRA files, which diffusers and ComfyUI both read, of what peft calls <module>.lora_A.weight."""
         ...
+
+
+@runtime_checkable
+class OwnNegatives(Protocol):
+    """A family whose pipeline puts an instruction before prompts, but not before what guidance leads away from."""
+
+    def encode_negative(self, pipeline: Any, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
+        """As encode, of negative prompts; the shapes are the same."""
+        ...
+
+
+@runtime_checkable
+class VaryingCalls(Protocol):
+    """A family whose predict() runs the network more or less often, as the texts are."""
+
+    CALLS_VARY: str
+    """What decides how often: "for every ..."."""
+
+
+@runtime_checkable
+class TwiceNamed(Protocol):
+    """A family for which no name in LoRA files is known to diffusers and ComfyUI both."""
+
+    def for_comfyui(self, pipeline: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What ComfyUI reads of the files of an adapter with this state; diffusers passes over it."""
+        ...
+
+
+def encode_all(
+    family: Family, pipeline: Any, texts: Sequence[str], max_sequence_length: int, negative: bool
+) -> Conditioning:
+    """The conditioning of every text, as prompts or as negative prompts."""
+    if negative and isinstance(family, OwnNegatives):
+        return family.encode_negative(pipeline, texts, max_sequence_length)
+    return family.encode(pipeline, texts, max_sequence_length)
+
+
+def file_state(family: Family, pipeline: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What LoRA files hold of an adapter with these weights, under peft's names."""
+    state = {family.file_name(name): weight.detach().cpu().clone() for name, weight in weights.items()}
+    return {**state, **family.for_comfyui(pipeline, state)} if isinstance(family, TwiceNamed) else state

@@ -17,6 +17,7 @@ from .sd3 import decode as decode
 from .sd3 import file_name as file_name
 from .sd3 import native_size as native_size
 
+NAMES = "FLUX.1-dev, FLUX.1-schnell"
 PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = True

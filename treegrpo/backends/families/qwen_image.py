@@ -12,11 +12,13 @@ from ...method.process import Path
 from . import guidance as classifier_free
 from .family import Conditioning
 from .flow import PATCH, flow_sigmas
+from .masked_words import masked_words
 from .patches import from_patches, patched_shape, to_patches
 from .pixels import to_images
 from .sd3 import file_name as file_name
 from .sd3 import native_size as native_size
 
+NAMES = "Qwen-Image, Qwen-Image-2512"
 PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = False
@@ -40,14 +42,20 @@ def latent_shape(pipeline: QwenImagePipeline, height: int, width: int) -> tuple[
     return patched_shape(pipeline.transformer.config.in_channels, pipeline.vae_scale_factor, height, width)
 
 
+@masked_words
 def encode(pipeline: QwenImagePipeline, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
     """(token embeddings [N, L, D], which of them are words: bool [N, L]), all padded to L = max_sequence_length."""
     words, mask = pipeline.encode_prompt(
         list(texts), device=pipeline.text_encoder.device, max_sequence_length=max_sequence_length
     )
+    return padded(words, mask, max_sequence_length)
+
+
+def padded(words: Tensor, mask: Tensor | None, length: int) -> Conditioning:
+    """(token embeddings [N, length, D], which of them are words: bool [N, length]), from fewer or more tokens."""
     if mask is None:
         mask = torch.ones(words.shape[:2], device=words.device)
-    missing = max_sequence_length - words.shape[1]
+    missing = length - words.shape[1]
     return torch.nn.functional.pad(words, (0, 0, 0, missing)), torch.nn.functional.pad(mask.bool(), (0, missing))
 
 
@@ -72,9 +80,7 @@ def predict(
 def guide(x: Tensor, unconditional: Tensor, conditional: Tensor, guidance: float) -> Tensor:
     """Guidance that keeps the length of the conditional velocity in every patch (diffusers, pipeline_qwenimage.py)."""
     guided = classifier_free.guide(x, unconditional, conditional, guidance)
-    kept = to_patches(x - conditional).norm(dim=-1, keepdim=True)
-    change = to_patches(x - guided)
-    change = change * (kept / change.norm(dim=-1, keepdim=True))
+    change = classifier_free.with_length_of(to_patches(x - conditional), to_patches(x - guided))
     return x - from_patches(change, *x.shape[2:])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import flux, qwen_image, sd3, sdxl, stable_diffusion
+from . import flux, lumina2, pixart, qwen_image, qwen_image_21, sana, sd3, sdxl, stable_diffusion
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
@@ -11,5 +11,10 @@ FAMILIES: dict[str, Family] = {
     "StableDiffusion3Pipeline": sd3,
     "FluxPipeline": flux,
     "QwenImagePipeline": qwen_image,
+    "QwenImage21Pipeline": qwen_image_21,
+    "Lumina2Pipeline": lumina2,
+    "SanaPipeline": sana,
+    "PixArtAlphaPipeline": pixart,
+    "PixArtSigmaPipeline": pixart,
 }
 """The names of diffusers' pipelines, as in their model_index.json -> what is done with them here."""

@@ -15,6 +15,7 @@ from .guidance import guide as guide
 from .pixels import to_images
 from .sides import check_sides
 
+NAMES = "Stable Diffusion 3 and 3.5"
 PATH = Path.FLOW
 NETWORK = "transformer"
 DISTILLED = False

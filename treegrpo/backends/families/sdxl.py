@@ -19,6 +19,7 @@ from .unet import latent_shape as latent_shape
 from .unet import native_size as native_size
 from .unet import sigmas as sigmas
 
+NAMES = "Stable Diffusion XL"
 PATH = Path.VE
 NETWORK = "unet"
 DISTILLED = False

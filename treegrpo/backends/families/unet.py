@@ -30,9 +30,9 @@ def sigmas(pipeline: Any, steps: int, latent_shape: tuple[int, ...]) -> Tensor:
 
 def latent_shape(pipeline: Any, height: int, width: int) -> tuple[int, ...]:
     """(C, H / 8, W / 8) for a VAE that scales by 8. Raises UsageError for a size that leaves part of a latent."""
-    scale = pipeline.vae_scale_factor
-    check_sides(scale, height, width)
-    return (pipeline.unet.config.in_channels, height // scale, width // scale)
+    factor = pipeline.vae_scale_factor
+    check_sides(factor, height, width)
+    return (pipeline.unet.config.in_channels, height // factor, width // factor)
 
 
 def native_size(pipeline: Any) -> int:
@@ -48,23 +48,33 @@ def timestep(pipeline: Any, sigma: float) -> float:
 
 
 def predict(pipeline: Any, x: Tensor, sigma: float, words: Tensor, **added: Any) -> Tensor:
-    """x0 from states x = x0 + sigma eps (Karras et al., arXiv 2206.00364, table 1; v: arXiv 2202.00512, appendix D).
-
-    The U-Net reads x / sqrt(1 + sigma^2), which has the variance that it was trained with.
-    """
-    network, scale = pipeline.unet, (1 + sigma**2) ** 0.5
+    """x0 from states x = x0 + sigma eps, see denoised."""
+    network = pipeline.unet
     output = network(
-        (x / scale).to(network.dtype),
+        (x / scale(sigma)).to(network.dtype),
         torch.full((len(x),), timestep(pipeline, sigma), device=x.device),
         encoder_hidden_states=words,
         return_dict=False,
         **added,
-    )[0].float()
+    )[0]
+    return denoised(pipeline, x, sigma, output.float())
+
+
+def scale(sigma: float) -> float:
+    """What networks read is x over this, which has the variance that they were trained with."""
+    return (1 + sigma**2) ** 0.5
+
+
+def denoised(pipeline: Any, x: Tensor, sigma: float, output: Tensor) -> Tensor:
+    """x0 from what a network says of states x = x0 + sigma eps.
+
+    Karras et al., arXiv 2206.00364, table 1; of v: arXiv 2202.00512, appendix D.
+    """
     kind = pipeline.scheduler.config.prediction_type
     if kind == "epsilon":
         return x - sigma * output
     if kind == "v_prediction":
-        return x / scale**2 - sigma / scale * output
+        return x / scale(sigma) ** 2 - sigma / scale(sigma) * output
     raise UsageError(f'model.path: prediction_type "{kind}" is not supported; choose epsilon or v_prediction.')
 
 
