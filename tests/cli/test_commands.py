@@ -219,7 +219,10 @@ def test_ctrl_c_finishes_the_iteration_saves_and_says_how_to_resume(tmp_path):
             break
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, ""), "nobody else speaks"
+    assert process.returncode == 0
+    assert err == (  # nobody else speaks; SD3's levels end close to 0
+        "plan: steps 2: so little noise is left there that siblings hardly differ; end the window earlier.\n"
+    )
     assert "everything is saved" in out
     assert f"treegrpo train --config {config} --out '{run}' --resume" in out
     rows = (run / "metrics.jsonl").read_text().splitlines()

@@ -2,6 +2,7 @@ import pytest
 
 from treegrpo.bundled import DEMO_CONFIG
 from treegrpo.errors import UsageError
+from treegrpo.training.config import PlanTable, WindowTable, make_table, stochastic_steps
 from treegrpo.training.config_file import parse_config, read_config, read_prompts
 
 GOOD = {"model": {"path": "m"}, "rewards": [{"name": "clipscore"}], "train": {"prompts": "p.txt"}}
@@ -77,3 +78,17 @@ def test_prompt_files(tmp_path):
     file.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(UsageError, match="cannot be read"):
         read_prompts(file)
+
+
+@pytest.mark.parametrize(
+    ("plan", "window", "steps"),
+    [
+        ({}, {}, (0, 1, 2, 3, 4, 5)),  # starts have chances of a half, a quarter and so on
+        ({}, {"schedule": "uniform"}, tuple(range(9))),
+        ({}, {"schedule": "fixed", "start": 4}, (4, 5, 6)),
+        ({"steps": 4, "depth": 2}, {}, (0, 1, 2)),
+        ({"method": "flow_grpo", "roots": 4}, {}, tuple(range(10))),
+    ],
+)
+def test_the_steps_that_are_often_stochastic(plan, window, steps):
+    assert stochastic_steps(make_table(PlanTable, **plan), make_table(WindowTable, **window)) == steps

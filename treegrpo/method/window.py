@@ -41,6 +41,11 @@ def uniform(steps: int, depth: int) -> list[float]:
     return [1 / count] * count
 
 
+def chances(schedule: str, steps: int, depth: int, ratio: float = 0.5) -> list[float]:
+    """How often the window starts where, over many iterations of a schedule without a fixed place."""
+    return geometric(steps, depth, ratio) if schedule == "geometric" else uniform(steps, depth)
+
+
 def shifting(steps: int, depth: int, iteration: int, every: int = 50) -> int:
     """Window start that moves one step later every `every` iterations and wraps round (the released code)."""
     return iteration // every % len(starts(steps, depth))
@@ -82,6 +87,6 @@ def choose(
         return consecutive(start, depth, steps)
     if schedule == "shifting":
         return consecutive(shifting(steps, depth, iteration, every), depth, steps)
-    chances = geometric(steps, depth, ratio) if schedule == "geometric" else uniform(steps, depth)
-    drawn = torch.multinomial(torch.tensor(chances, dtype=torch.float64), 1, generator=generator)
+    often = torch.tensor(chances(schedule, steps, depth, ratio), dtype=torch.float64)
+    drawn = torch.multinomial(often, 1, generator=generator)
     return consecutive(int(drawn), depth, steps)

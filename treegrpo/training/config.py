@@ -28,6 +28,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+OFTEN = 0.1
 ALTERNATIVES = ("str", "list[str]")
 """What pydantic adds to the place of an error where a setting may be one or the other."""
 AnyTable = TypeVar("AnyTable", bound=_Table)
@@ -218,10 +219,12 @@ def make_plan(plan: PlanTable, window: WindowTable, iteration: int, generator: t
 
 
 def stochastic_steps(plan: PlanTable, window: WindowTable) -> tuple[int, ...]:
-    """The steps that are stochastic in one iteration or another."""
-    if plan.method in ("treegrpo", "mixgrpo") and window.schedule not in ("fixed", "list"):
-        return tuple(range(plan.steps - 1))
-    return make_plan(plan, window, 0, torch.Generator()).stochastic_steps
+    """The steps that are stochastic in a tenth of all iterations or more."""
+    if plan.method not in ("treegrpo", "mixgrpo") or window.schedule in ("fixed", "list"):
+        return make_plan(plan, window, 0, torch.Generator()).stochastic_steps
+    starts = windows.chances(window.schedule, plan.steps, plan.depth, window.ratio)
+    often = (sum(starts[max(0, step - plan.depth + 1) : step + 1]) >= OFTEN for step in range(plan.steps))
+    return tuple(step for step, yes in enumerate(often) if yes)
 
 
 def make_table(kind: type[AnyTable], /, **values: Any) -> AnyTable:
