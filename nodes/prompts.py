@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -15,14 +11,11 @@ from torch import Tensor
 from ..treegrpo.backends.comfy.conditioning import Conditioning
 from ..treegrpo.backends.comfy.policy import Prompts
 from ..treegrpo.errors import UsageError
-from ..treegrpo.pictures.image_file import pictures_in
-from ..treegrpo.pictures.instruction import paired, reference_of
-from ..treegrpo.training.prompt_list import instructions_in, prompt_lines
+from ..treegrpo.pictures.instruction import reference_of
+from . import prompt_files
 from .encoding import EncodedOnce, encoded
 from .say import say
 from .sockets import CATEGORY, PromptsSocket
-
-NONE = "none"
 
 
 class PromptList(io.ComfyNode):
@@ -49,7 +42,7 @@ class PromptList(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "file",
-                    options=[NONE, *_files()],
+                    options=prompt_files.choices(),
                     tooltip="A text file in ComfyUI's input folder, which is read instead of the text; or a folder "
                     "there of pictures to change, each with its words in a text file of the same name.",
                 ),
@@ -97,7 +90,7 @@ class PromptList(io.ComfyNode):
     ) -> io.NodeOutput:
         if clip is None:
             raise UsageError("clip: the checkpoint brings no CLIP; load one with Load CLIP and connect it.")
-        texts = _prompts(text, file, images)
+        texts = prompt_files.read(text, file, images)
         if vae is None and any(reference_of(prompt) is not None for prompt in texts):
             raise UsageError("vae: the pictures have to be encoded; connect the VAE that belongs to the model.")
         once = EncodedOnce(vae)
@@ -119,57 +112,8 @@ class PromptList(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, text: list[str | None], file: list[str | None], **_: Any) -> str | None:
-        """A file counts by its content. What comes along a wire is None here, and counts by itself."""
-        [text], [file] = text, file
-        if file is not None and file.endswith("/"):
-            return _digest(_folder(file))
-        return _lines(text, file) if file is not None else None
-
-
-def _files() -> list[str]:
-    """The text files in ComfyUI's input folder, and folders of pictures with words there, which end in a slash."""
-    root = Path(folder_paths.get_input_directory())
-    folders = (folder for folder in root.iterdir() if folder.is_dir())
-    paired = (f"{folder.name}/" for folder in folders if any(folder.glob("*.txt")) and pictures_in(folder))
-    return sorted([*(file.name for file in root.glob("*.txt")), *paired])
-
-
-def _prompts(text: str, file: str, images: Sequence[Tensor]) -> Sequence[str]:
-    """The prompts that are written or in a file or folder, with their pictures. Raises UsageError if there are none."""
-    if file.endswith("/"):
-        return list(dict.fromkeys(instructions_in(_folder(file))))
-    texts = prompt_lines(_lines(text, file))
-    if not texts:
-        raise UsageError(f"{'text' if file == NONE else 'file'}: there is no prompt in it; write one a line.")
-    return list(dict.fromkeys(paired(texts, [image[..., :3].cpu() for image in images]))) if images else texts
-
-
-def _folder(file: str) -> Path:
-    _check(file)
-    return Path(folder_paths.get_input_directory()) / file
-
-
-def _digest(folder: Path) -> str:
-    """What tells the files of a folder from others."""
-    digest = hashlib.sha256()
-    for file in sorted(file for file in folder.iterdir() if file.is_file()):
-        digest.update(f"{file.name}\n".encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-def _lines(text: str | None, file: str) -> str | None:
-    if file == NONE:
-        return text
-    _check(file)
-    return (Path(folder_paths.get_input_directory()) / file).read_text(encoding="utf-8")
-
-
-def _check(file: str) -> None:
-    if file not in _files():
-        raise UsageError(
-            f'file: "{file}" is neither a text file nor a folder of pictures with words in ComfyUI\'s input folder; '
-            "put it there."
-        )
+        """A file counts by its content."""
+        return prompt_files.fingerprint(text[0], file[0])
 
 
 def _like(example: Conditioning | None, plain: Conditioning) -> Conditioning:
