@@ -11,6 +11,7 @@ from pathlib import Path
 import comfy.samplers
 import comfy.utils
 import pytest
+from comfy.model_patcher import ModelPatcher
 from comfyui_version import __version__
 
 import nodes
@@ -70,6 +71,15 @@ def test_a_name_that_is_missing_is_in_comfyuis_log(
         "update both, and if that does not help, write to https://github.com/treegrpo/comfyui-treegrpo/issues."
     )
     assert "Traceback" not in caplog.text
+
+
+def test_a_method_or_an_argument_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(ModelPatcher, "set_injections")
+    monkeypatch.setattr(ModelPatcher, "clone", lambda self, disable_dynamic=False: self)
+    patcher = "comfy.model_patcher.ModelPatcher"
+    missing = f"has no {patcher}.set_injections, {patcher}.clone(..., force_deepcopy), which"
+    with pytest.raises(UsageError, match=re.escape(missing)):
+        check()
 
 
 def test_what_only_some_models_need_is_looked_for_when_it_is_used() -> None:
