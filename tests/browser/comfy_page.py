@@ -53,15 +53,16 @@ def clear(page: Page, settings: dict[str, Any]) -> None:
 
 
 def refresh(page: Page) -> None:
-    """Load the page anew, once the draft of its workflow is kept."""
-    page.wait_for_function("""() => {
-        const values = (nodes) => JSON.stringify(nodes?.map((node) => [node.id, node.type, node.widgets_values]));
-        const keys = Object.keys(localStorage).filter((key) => key.startsWith('Comfy.Workflow.Draft.'));
-        const drafts = keys.map((key) => JSON.parse(JSON.parse(localStorage[key]).data).nodes);
-        return drafts.map(values).includes(values(app.graph.serialize().nodes));
-    }""")
+    """Load the page anew; its workflow must come back as it was.
+
+    The page keeps a draft half a second after a change, and older ones do not hurry when they are closed. Of a page's
+    timers the one that is due first goes first, however slow the machine is, so that this one ends after the draft's.
+    """
+    before = _values(page)
+    page.evaluate("() => new Promise((done) => setTimeout(done, 1000))")
     page.reload()
     wait_until_ready(page)
+    assert _values(page) == before
 
 
 def wait_until_ready(page: Page) -> None:
@@ -216,6 +217,11 @@ def save(page: Page, server: Server, name: str) -> dict[str, Any]:
     with page.expect_response(lambda response: response.request.method == "POST" and "/userdata/" in response.url):
         field.press("Enter")
     return server.get(f"/userdata/workflows%2F{name}.json")
+
+
+def _values(page: Page) -> list[Any]:
+    """The nodes with the values of their widgets, by their ids."""
+    return sorted([each["id"], each["type"], each.get("widgets_values")] for each in serialised(page)["nodes"])
 
 
 def settle(page: Page) -> None:

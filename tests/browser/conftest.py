@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from comfyui.frontend import PACKAGE, fetch_frontend
 from comfyui.serve import REPOSITORY
 from tests.comfyui.server import Server
 
@@ -33,6 +35,16 @@ from .looks import DEFAULTS
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"
 # No proxy, whatever the environment names, and nothing but this machine can be reached.
 ARGUMENTS = ["--disable-gpu", "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--front-end", metavar="VERSION", help=f"of {PACKAGE}, instead of the one that is installed")
+
+
+@pytest.fixture(scope="session")
+def frontend(pytestconfig: pytest.Config) -> str:
+    """The version of ComfyUI's page."""
+    return pytestconfig.getoption("--front-end") or version(PACKAGE)
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +66,10 @@ def browser(found: Path | BrowserError) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(browser: Browser, frontend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """ComfyUI with this repository as a custom node; the tests of a session share it, its cache and its folders."""
-    with Server(tmp_path_factory.mktemp("comfyui")) as running:
+    other = [] if frontend == version(PACKAGE) else ["--front-end-root", str(fetch_frontend(frontend))]
+    with Server(tmp_path_factory.mktemp("comfyui"), other) as running:
         yield running
 
 

@@ -31,6 +31,10 @@ def test_a_browser_was_found(found: Path | BrowserError) -> None:
     assert isinstance(found, Path), found
 
 
+def test_the_page_is_the_front_end_that_was_asked_for(page: Page, frontend: str) -> None:
+    assert page.evaluate("window.__COMFYUI_FRONTEND_VERSION__") == frontend
+
+
 def test_complaints_are_heard_from_every_tab(page: Page, context: BrowserContext, complaints: list[str]) -> None:
     other = context.new_page()
     other.goto("/system_stats")  # of the same server, and loaded at once

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,15 @@ class History:
 
 
 class Server:
-    """ComfyUI on a free port, from entering the context until leaving it. base: its models/, input/, output/, ...
+    """ComfyUI on a free port, from entering the context until leaving it.
 
-    Entering raises RuntimeError with the end of the log if ComfyUI stops, or is not up in time.
+    base: its models/, input/, output/, ...; arguments: more of ComfyUI's own. Entering raises RuntimeError with the end
+    of the log if ComfyUI stops, or is not up in time.
     """
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, arguments: Sequence[str] = ()) -> None:
         self.base = base
+        self._arguments = arguments
         self._log = base / "server.log"
         self.port = _free_port()
         self._url = f"http://127.0.0.1:{self.port}"
@@ -77,9 +79,9 @@ class Server:
         self._listening = False
 
     def __enter__(self) -> Server:
-        command = [sys.executable, "-m", "comfyui.serve", "--port", str(self.port), "--base", str(self.base)]
+        serve = [sys.executable, "-m", "comfyui.serve", "--port", str(self.port), "--base", str(self.base)]
         with open(self._log, "wb") as log:
-            self._process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen([*serve, "--", *self._arguments], cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT)
         try:
             self._wait_until_up(seconds=120)
             self._socket = create_connection(f"ws://127.0.0.1:{self.port}/ws?clientId={CLIENT}")
