@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
 import comfy.utils
 import torch
-from comfy_extras.nodes_joyimage import TextEncodeJoyImageEdit
-from comfy_extras.nodes_qwen import TextEncodeQwenImageEditPlus
-from comfy_extras.nodes_zimage import TextEncodeZImageOmni
 from node_helpers import conditioning_set_values
 from torch import Tensor
 
 from ..treegrpo.backends.comfy.conditioning import Conditioning
+from ..treegrpo.backends.comfy.needed import found
 
-STOCK = {
-    "qwen_image": lambda clip, words, picture, vae: TextEncodeQwenImageEditPlus.execute(clip, words, vae, picture),
-    "z_image": lambda clip, words, picture, vae: TextEncodeZImageOmni.execute(clip, words, vae=vae, image1=picture),
-    "joyimage": lambda clip, words, picture, vae: TextEncodeJoyImageEdit.execute(clip, words, vae, {"image": picture}),
+STOCK: dict[str, tuple[str, Callable[[Tensor], dict[str, Any]]]] = {
+    "qwen_image": ("nodes_qwen.TextEncodeQwenImageEditPlus", lambda picture: {"image1": picture}),
+    "z_image": ("nodes_zimage.TextEncodeZImageOmni", lambda picture: {"image1": picture}),
+    "joyimage": ("nodes_joyimage.TextEncodeJoyImageEdit", lambda picture: {"images": {"image": picture}}),
 }
-"""ComfyUI's own nodes for text encoders that are told of pictures in words of their own, by the encoders' modules."""
+"""ComfyUI's own nodes for text encoders that are told of pictures in words of their own, by the encoders' modules, and
+their inputs for a picture."""
 SEEN, CHANGED = 384**2, 1024**2
 """The most pixels that a text encoder and a model are shown, as in ComfyUI's nodes."""
 MULTIPLE = 16
@@ -45,13 +45,17 @@ class EncodedOnce:
 
 
 def encoded(clip: Any, prompt: str, picture: Tensor | None, vae: Any) -> Conditioning:
-    """The conditioning of a prompt, and of the picture float32 [H, W, 3] that it changes, if there is one."""
+    """The conditioning of a prompt, and of the picture float32 [H, W, 3] that it changes, if there is one.
+
+    Raises UsageError if ComfyUI lacks the node that it takes.
+    """
     if picture is None:
         return clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
     rows = picture[None]
     encoder = type(clip.tokenizer).__module__.rpartition(".")[2]
     if encoder in STOCK:
-        return STOCK[encoder](clip, prompt, rows, vae).args[0]
+        node, inputs = STOCK[encoder]
+        return found(f"comfy_extras.{node}").execute(clip, prompt, vae=vae, **inputs(rows)).args[0]
     looks = "images" in inspect.signature(clip.tokenizer.tokenize_with_weights).parameters
     tokens = clip.tokenize(prompt, images=[_at_most(rows, SEEN)]) if looks else clip.tokenize(prompt)
     latents = {"reference_latents": [vae.encode(_at_most(rows, CHANGED))]}

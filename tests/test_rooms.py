@@ -27,7 +27,17 @@ FLOORS = (
 )
 """The rooms of treegrpo/, from the ground up; each may import what lies below its floor."""
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-HOSTS = {"comfy", "comfy_api", "comfy_extras", "comfy_kitchen", "folder_paths", "nodes", "server"}
+HOSTS = {
+    "comfy",
+    "comfy_api",
+    "comfy_extras",
+    "comfy_kitchen",
+    "comfyui_version",
+    "folder_paths",
+    "node_helpers",
+    "nodes",
+    "server",
+}
 PIPELINES = {"accelerate", "diffusers", "peft"}
 
 

@@ -80,8 +80,9 @@ class Server:
 
     def __enter__(self) -> Server:
         serve = [sys.executable, "-m", "comfyui.serve", "--port", str(self.port), "--base", str(self.base)]
+        command = [*serve, "--", *self._arguments]
         with open(self._log, "wb") as log:
-            self._process = subprocess.Popen([*serve, "--", *self._arguments], cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT)
         try:
             self._wait_until_up(seconds=120)
             self._socket = create_connection(f"ws://127.0.0.1:{self.port}/ws?clientId={CLIENT}")

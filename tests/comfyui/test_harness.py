@@ -11,6 +11,7 @@ import comfy.sample
 import pytest
 import torch
 from comfy.model_sampling import CONST, EPS, V_PREDICTION
+from comfyui_version import __version__
 from PIL import Image
 
 from comfyui.fetch import FetchError, unpack
@@ -112,7 +113,7 @@ def test_equal_seeds_make_equal_checkpoints(tmp_path: Path) -> None:
 
 
 def test_server_serves_stock_nodes(server: Server) -> None:
-    assert server.get("/system_stats")["system"]["comfyui_version"] == "0.30.0"
+    assert server.get("/system_stats")["system"]["comfyui_version"] == __version__
     assert server.object_info("KSampler")["output"] == ["LATENT"]
     assert len(server.object_info()) > 500
 

@@ -1,0 +1,64 @@
+"""What this pack uses of ComfyUI, looked for in one place: names move from release to release."""
+
+from __future__ import annotations
+
+from pkgutil import resolve_name
+from typing import Any
+
+from ...errors import UsageError
+
+NEEDED: dict[str, str] = {
+    "comfy.hooks": "EnumHookType",
+    "comfy.ldm.modules.attention": "attention_pytorch",
+    "comfy.model_management": "InterruptProcessingException get_torch_device get_total_memory is_device_cpu "
+    "load_models_gpu throw_exception_if_processing_interrupted unload_model_and_clones",
+    "comfy.model_patcher": "ModelPatcher",
+    "comfy.model_sampling": "CONST EPS X0",
+    "comfy.ops": "CastWeightBiasOp cast_bias_weight uncast_bias_weight",
+    "comfy.patcher_extension": "CallbacksMP PatcherInjection",
+    "comfy.quant_ops": "QuantizedTensor",
+    "comfy.samplers": "CFGGuider SCHEDULER_NAMES Sampler calculate_sigmas",
+    "comfy.sd": "CLIP VAE load_diffusion_model_state_dict",
+    "comfy.sd1_clip": "SDClipModel SDTokenizer",
+    "comfy.utils": "ProgressBar common_upscale load_torch_file",
+    "comfy.weight_adapter": "BypassInjectionManager WeightAdapterTrainBase adapter_maps",
+    "comfy_api.latest": "ComfyExtension",
+    "comfy_api.latest.io": "AnyType Autogrow Boolean Clip ClipVision Combo ComfyNode Conditioning Custom DynamicCombo "
+    "Float Hidden Image Input Int LoraModel LossMap Model NodeOutput Schema Sigmas String Vae",
+    "comfy_kitchen.backends.eager": "__all__",
+    "folder_paths": "add_model_folder_path base_path get_filename_list get_folder_paths get_full_path "
+    "get_input_directory get_output_directory get_temp_directory models_dir",
+    "node_helpers": "conditioning_set_values",
+    "server": "PromptServer",
+}
+"""Names by their modules. What only some models need is found when it is used: see `found`."""
+
+
+def check() -> None:
+    """Raises UsageError with all that this ComfyUI lacks."""
+    names = [f"{module}.{name}" for module, listed in NEEDED.items() for name in listed.split()]
+    if missing := [name for name in names if not _is_there(name)]:
+        raise UsageError(_lack(missing))
+
+
+def found(name: str) -> Any:
+    """A part of ComfyUI by its dotted name. Raises UsageError if this ComfyUI has none."""
+    if not _is_there(name):
+        raise UsageError(_lack([name]))
+    return resolve_name(name)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def _lack(names: list[str]) -> str:
+    version = resolve_name("comfyui_version.__version__") if _is_there("comfyui_version.__version__") else "here"
+    return (
+        f"ComfyUI {version} has no {', '.join(names)}, which TreeGRPO uses; update both, and if that does not help, "
+        "write to https://github.com/treegrpo/comfyui-treegrpo/issues."
+    )
