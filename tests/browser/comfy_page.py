@@ -220,8 +220,8 @@ def save(page: Page, server: Server, name: str) -> dict[str, Any]:
 
 
 def _values(page: Page) -> list[Any]:
-    """The nodes with the values of their widgets, by their ids."""
-    return sorted([each["id"], each["type"], each.get("widgets_values")] for each in serialised(page)["nodes"])
+    """The nodes with the values of their widgets, by their ids; none are as good as an empty list of them."""
+    return sorted([each["id"], each["type"], each.get("widgets_values") or []] for each in serialised(page)["nodes"])
 
 
 def settle(page: Page) -> None:
