@@ -1,4 +1,5 @@
 // src/treegrpo.ts
+import { api as api5 } from "../../scripts/api.js";
 import { app as app2 } from "../../scripts/app.js";
 
 // src/node_widgets.ts
@@ -10229,6 +10230,8 @@ var style = document.createElement("link");
 style.rel = "stylesheet";
 style.href = new URL("treegrpo.css", import.meta.url).href;
 document.head.append(style);
+for (const news of ["treegrpo.tree", "treegrpo.ballots"]) api5.addEventListener(news, () => {
+});
 var panel = null;
 app2.registerExtension({
   name: "treegrpo",

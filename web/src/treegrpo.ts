@@ -1,5 +1,6 @@
 // The extension: what ComfyUI loads.
 import "./treegrpo.css";
+import { api } from "comfyui/api";
 import { app } from "comfyui/app";
 import { addTreeWidget } from "./node_widgets";
 import { runsPanel, type RunsPanel } from "./runs_panel";
@@ -9,6 +10,9 @@ const style = document.createElement("link");
 style.rel = "stylesheet";
 style.href = new URL("treegrpo.css", import.meta.url).href;
 document.head.append(style);
+
+// To ComfyUI, news that nobody listens to are an error: of a run that goes on while the page loads, or without a tree.
+for (const news of ["treegrpo.tree", "treegrpo.ballots"]) api.addEventListener(news, () => {});
 
 let panel: RunsPanel | null = null;
 
