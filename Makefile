@@ -1,5 +1,6 @@
 # make demo: align the bundled model in minutes.   make test: style, types and all tests but the long ones.
 # make test-processors: the tests that rounding may disturb, on every processor that this one can play.
+# make test-frontends: the browser tests on the oldest and the newest of ComfyUI's pages that this is meant for.
 # make bench: the long tests, and the tables of speed and learning on the bundled model; two hours on two cores.
 # make comfyui: open ComfyUI with this repository as a custom node.
 PYTHON ?= python3
@@ -20,7 +21,7 @@ test -x $(1)/bin/python || $(PYTHON) -c 'import sys; sys.version_info < (3, 10) 
 test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 endef
 
-.PHONY: demo bench test test-processors tests-ready references comfyui bundled-model clean
+.PHONY: demo bench test test-processors test-frontends tests-ready references comfyui bundled-model clean
 
 demo: $(VENV)/headless.stamp
 	$(BIN)/treegrpo demo
@@ -41,6 +42,10 @@ test: tests-ready
 # The tests whose numbers hang on a processor's kernels, with all the kernels that this one can be told to use.
 test-processors: tests-ready
 	$(BIN)/python tests/parts.py processors
+
+# They are downloaded to the user's cache, beside ComfyUI's source.
+test-frontends: tests-ready
+	$(BIN)/python tests/parts.py frontends
 
 tests-ready: $(VENV)/test.stamp $(COMFYUI_VENV)/test.stamp web/node_modules/install.stamp
 

@@ -1,7 +1,8 @@
 """The parts of `make test`: four beside each other, all even if one fails, and a line for each at the end.
 
-`python tests/parts.py [PART ...]` runs the named ones; "processors" stands for all that play another processor. What a
-part says is in build/test/PART.log; of one that fails it is printed, too.
+`python tests/parts.py [PART ...]` runs the named ones; "processors" stands for all that play another processor, and
+"frontends" for the browser's on other releases of ComfyUI's page. What a part says is in build/test/PART.log; of one
+that fails it is printed, too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ COUNTS = "COUNTS"
 PYTEST = (".venv/bin/pytest", f"--junitxml={COUNTS}")
 COMFYUI = (".venv-comfyui/bin/python", "-m", "pytest", f"--junitxml={COUNTS}")
 VITEST = ("--reporter=default", "--reporter=junit", f"--outputFile.junit={COUNTS}")
+BROWSER = ("-rs", "--no-fold-skipped", "tests/browser")
 RANKS = ("backends/test_sharding.py", "memory/test_out_of_memory.py", "method/test_ranks.py", "method/test_update.py")
 RUNS = ("tests/cli", "tests/scripts", "tests/training", *(f"tests/{file}" for file in RANKS))
 """Tests that start processes, which they share."""
@@ -53,7 +55,7 @@ def played(*options: str, **variables: str) -> Part:
 
 PARTS = {
     "runs": Part(((*PYTEST, *RUNS),)),
-    "browser": Part(((*COMFYUI, "-rs", "--no-fold-skipped", "tests/browser"),)),
+    "browser": Part(((*COMFYUI, *BROWSER),)),
     "library": Part(((*PYTEST, *(f"--ignore={each}" for each in RUNS)),)),
     "comfyui": Part(((*COMFYUI, "tests/comfyui"),)),
     "front end": Part((("npm", "--prefix", "web", "test", "--", *VITEST),)),
@@ -72,6 +74,11 @@ PROCESSORS = {
     "reproducible MKL": played(MKL_CBWR="COMPATIBLE"),
     "two threads": played(OMP_NUM_THREADS="2"),
 }
+FRONTENDS = {
+    f"browser on {version}": Part(((*COMFYUI, *BROWSER, "--front-end", version),))
+    for version in ("1.47.12", "1.58.1")  # the oldest and the newest that this pack is meant for
+}
+GROUPS = {"processors": PROCESSORS, "frontends": FRONTENDS}
 
 
 @dataclass
@@ -134,11 +141,11 @@ def line(result: Result) -> str:
 
 def main(names: list[str]) -> int:
     """Run the parts that are named, or those of `make test`; 1 if anything failed."""
-    known = PROCESSORS | PARTS
-    if unknown := set(names) - set(known) - {"processors"}:
-        print(f"unknown parts: {', '.join(unknown)}; choose from {', '.join(known)}, processors.", file=sys.stderr)
+    known = PROCESSORS | FRONTENDS | PARTS
+    if unknown := set(names) - set(known) - set(GROUPS):
+        print(f"unknown parts: {', '.join(unknown)}; choose from {', '.join([*known, *GROUPS])}.", file=sys.stderr)
         return 2
-    chosen = [name for each in names or PARTS for name in (PROCESSORS if each == "processors" else [each])]
+    chosen = [name for each in names or PARTS for name in GROUPS.get(each, [each])]
     LOGS.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as pool:
