@@ -12,7 +12,8 @@ NEEDED: dict[str, str] = {
     "comfy.ldm.modules.attention": "attention_pytorch",
     "comfy.model_management": "InterruptProcessingException get_torch_device get_total_memory is_device_cpu "
     "load_models_gpu throw_exception_if_processing_interrupted unload_model_and_clones",
-    "comfy.model_patcher": "ModelPatcher",
+    "comfy.model_patcher.ModelPatcher": "add_callback clone get_model_object is_dynamic remove_injections "
+    "set_injections",
     "comfy.model_sampling": "CONST EPS X0",
     "comfy.ops": "CastWeightBiasOp cast_bias_weight uncast_bias_weight",
     "comfy.patcher_extension": "CallbacksMP PatcherInjection",
@@ -31,7 +32,8 @@ NEEDED: dict[str, str] = {
     "node_helpers": "conditioning_set_values",
     "server": "PromptServer",
 }
-"""Names by their modules. What only some models need is found when it is used: see `found`."""
+"""Names by their modules, or by the class that has them. What only some models need is looked for when it is used: see
+`found`."""
 
 
 def check() -> None:
@@ -57,7 +59,8 @@ def _is_there(name: str) -> bool:
 
 
 def _lack(names: list[str]) -> str:
-    version = resolve_name("comfyui_version.__version__") if _is_there("comfyui_version.__version__") else "here"
+    named = _is_there("comfyui_version.__version__")
+    version = resolve_name("comfyui_version.__version__") if named else "(of an unknown version)"
     return (
         f"ComfyUI {version} has no {', '.join(names)}, which TreeGRPO uses; update both, and if that does not help, "
         "write to https://github.com/treegrpo/comfyui-treegrpo/issues."
