@@ -61,6 +61,7 @@ def test_curves_of_trained_held_out_and_watched_rewards(page: Page, server: Serv
     write_metrics(server, name, rows)
     entry(page, name).click()
     curves = panel(page).locator(".opened .curves")
+    expect(curves.locator("figure")).to_have_count(2)
     trained, watched = curves.locator("figure").all()
     for legend in ("jpeg_incompressibility", "━ trained", "● held out", "held out 2.96"):
         expect(trained).to_contain_text(legend)
