@@ -37,6 +37,8 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -50,6 +52,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
+    Qwen3Config,
+    Qwen3Model,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -60,7 +64,7 @@ from transformers import (
 from treegrpo.bundled import EMOJI_SD3
 
 FIRST_FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "sd35", "flux", "qwen_image")
-MORE_FAMILIES = ("qwen_image_21", "lumina2", "sana", "pixart_alpha", "pixart_sigma")
+MORE_FAMILIES = ("qwen_image_21", "lumina2", "sana", "pixart_alpha", "pixart_sigma", "z_image")
 """Of these, what tests of the others make redundant is in the long ones."""
 FAMILIES = FIRST_FAMILIES + MORE_FAMILIES
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content[0].text }}<|im_end|>\n{% endfor %}"
@@ -73,7 +77,7 @@ SIDE = 16
 
 def side(family: str) -> int:
     """The side in pixels of the pictures that a family's tiny model draws."""
-    own = {"sd3": 32, "sd35": 32, "qwen_image": 64, "qwen_image_21": 64, "lumina2": 32, "sana": 64}
+    own = {"sd3": 32, "sd35": 32, "qwen_image": 64, "qwen_image_21": 64, "lumina2": 32, "sana": 64, "z_image": 32}
     return own.get(family, SIDE)
 
 
@@ -101,6 +105,7 @@ def _pipeline(family: str) -> DiffusionPipeline:
             "sana": _sana,
             "pixart_alpha": _pixart_alpha,
             "pixart_sigma": _pixart_sigma,
+            "z_image": _z_image,
         }[family]()
 
 
@@ -349,6 +354,40 @@ def _pixart(kind: type[DiffusionPipeline], sample_size: int) -> DiffusionPipelin
         vae=_vae(4, 0.13025),
         text_encoder=T5EncoderModel(t5).eval(),
         tokenizer=tokenizer,
+    )
+
+
+def _z_image() -> DiffusionPipeline:
+    tokenizer = _byte_tokenizer()
+    tokenizer.chat_template = CHAT.replace("content[0].text", "content")
+    return ZImagePipeline(
+        transformer=ZImageTransformer2DModel(
+            in_channels=4,
+            dim=48,
+            n_layers=1,
+            n_refiner_layers=1,
+            n_heads=4,
+            n_kv_heads=4,
+            cap_feat_dim=16,
+            axes_dims=[4, 4, 4],
+            axes_lens=[256, 16, 16],
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_vae(4, 0.3611, shift_factor=0.1159, levels=4),
+        text_encoder=Qwen3Model(_qwen3(len(tokenizer))).eval(),
+        tokenizer=tokenizer,
+    )
+
+
+def _qwen3(vocabulary: int) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
     )
 
 
