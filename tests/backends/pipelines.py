@@ -14,11 +14,15 @@ import torch
 from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
+    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Pipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     Lumina2Pipeline,
@@ -48,11 +52,14 @@ from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
     Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3Model,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
@@ -64,7 +71,16 @@ from transformers import (
 from treegrpo.bundled import EMOJI_SD3
 
 FIRST_FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "sd35", "flux", "qwen_image")
-MORE_FAMILIES = ("qwen_image_21", "lumina2", "sana", "pixart_alpha", "pixart_sigma", "z_image")
+MORE_FAMILIES = (
+    "qwen_image_21",
+    "lumina2",
+    "sana",
+    "pixart_alpha",
+    "pixart_sigma",
+    "z_image",
+    "flux2",
+    "flux2_klein",
+)
 """Of these, what tests of the others make redundant is in the long ones."""
 FAMILIES = FIRST_FAMILIES + MORE_FAMILIES
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content[0].text }}<|im_end|>\n{% endfor %}"
@@ -106,6 +122,8 @@ def _pipeline(family: str) -> DiffusionPipeline:
             "pixart_alpha": _pixart_alpha,
             "pixart_sigma": _pixart_sigma,
             "z_image": _z_image,
+            "flux2": _flux2,
+            "flux2_klein": _flux2_klein,
         }[family]()
 
 
@@ -379,12 +397,63 @@ def _z_image() -> DiffusionPipeline:
     )
 
 
-def _qwen3(vocabulary: int) -> Qwen3Config:
+def _flux2() -> DiffusionPipeline:
+    tokenizer = _byte_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content[0].text }}{% endfor %}"
+    text = {
+        "model_type": "mistral",
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 31,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    vision = {"model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "head_dim": 8, "image_size": 32, "patch_size": 16}
+    encoder = Mistral3ForConditionalGeneration(Mistral3Config(text_config=text, vision_config=vision))
+    return Flux2Pipeline(**_flux2_parts(guidance=True), text_encoder=encoder.eval(), tokenizer=tokenizer)
+
+
+def _flux2_klein() -> DiffusionPipeline:
+    tokenizer = _byte_tokenizer()
+    tokenizer.chat_template = CHAT.replace("content[0].text", "content")
+    encoder = Qwen3ForCausalLM(_qwen3(len(tokenizer), layers=28))
+    return Flux2KleinPipeline(**_flux2_parts(guidance=False), text_encoder=encoder.eval(), tokenizer=tokenizer)
+
+
+def _flux2_parts(guidance: bool) -> dict[str, object]:
+    """All but the text encoder, of which three layers are read, the last of them the 27th or the 30th."""
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        latent_channels=4,
+    ).eval()
+    vae.bn.running_mean.normal_()
+    vae.bn.running_var.uniform_(0.5, 2)
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=guidance,
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return {"vae": vae, "transformer": transformer, "scheduler": scheduler}
+
+
+def _qwen3(vocabulary: int, layers: int = 2) -> Qwen3Config:
     return Qwen3Config(
         vocab_size=vocabulary,
         hidden_size=16,
         intermediate_size=16,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=2,
         head_dim=8,

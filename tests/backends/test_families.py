@@ -23,7 +23,7 @@ from treegrpo.run.folder import RunFolder
 from treegrpo.training.trainer import train
 
 PROMPTS = ["bear", "a frog in the rain"]
-LENGTHS = {"qwen_image": 320, "qwen_image_21": 120, "lumina2": 200, "z_image": 80}
+LENGTHS = {"qwen_image": 320, "qwen_image_21": 120, "lumina2": 200, "z_image": 80, "flux2": 320, "flux2_klein": 80}
 """Tokens of prompts; these wrap them in a text, of which every letter is a token to the tiny tokenizer."""
 LENGTH = 24
 STEPS = 5
@@ -41,6 +41,8 @@ PATCHED = (
     "PixArtAlphaPipeline",
     "PixArtSigmaPipeline",
     "ZImagePipeline",
+    "Flux2Pipeline",
+    "Flux2KleinPipeline",
 )
 """Transformers, which read patches of 2 x 2 latents."""
 _TEXT_SIDE = ("attn.add_q_proj", "attn.to_add_out", "txt_mlp.net.0.proj", "txt_mlp.net.2")
@@ -81,6 +83,10 @@ def stock_images(pipeline, noise, guidance):
         options["max_sequence_length"] = LENGTHS["qwen_image"]
     elif name == "FluxPipeline":
         guided = {"guidance_scale": guidance}
+    elif name.startswith("Flux2"):
+        guided = {"guidance_scale": guidance}
+        options |= {"height": 2 * size, "width": 2 * size}
+        options["max_sequence_length"] = LENGTHS["flux2_klein" if name == "Flux2KleinPipeline" else "flux2"]
     elif name == "ZImagePipeline":
         guided = {"guidance_scale": guidance - 1, "negative_prompt": [""] * len(PROMPTS)}
         options["max_sequence_length"] = LENGTHS["z_image"]
@@ -93,7 +99,7 @@ def stock_images(pipeline, noise, guidance):
         options.setdefault("max_sequence_length", LENGTHS["lumina2"] if name == "Lumina2Pipeline" else LENGTH)
     if name.startswith(("Sana", "PixArt")):
         options["use_resolution_binning"] = False
-    return pipeline(list(PROMPTS), latents=noise, **options, **guided).images
+    return pipeline(prompt=list(PROMPTS), latents=noise, **options, **guided).images
 
 
 def _apart(pipeline, noise, options):
