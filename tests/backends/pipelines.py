@@ -17,6 +17,8 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -80,6 +82,7 @@ MORE_FAMILIES = (
     "z_image",
     "flux2",
     "flux2_klein",
+    "chroma",
 )
 """Of these, what tests of the others make redundant is in the long ones."""
 FAMILIES = FIRST_FAMILIES + MORE_FAMILIES
@@ -124,6 +127,7 @@ def _pipeline(family: str) -> DiffusionPipeline:
             "z_image": _z_image,
             "flux2": _flux2,
             "flux2_klein": _flux2_klein,
+            "chroma": _chroma,
         }[family]()
 
 
@@ -394,6 +398,28 @@ def _z_image() -> DiffusionPipeline:
         vae=_vae(4, 0.3611, shift_factor=0.1159, levels=4),
         text_encoder=Qwen3Model(_qwen3(len(tokenizer))).eval(),
         tokenizer=tokenizer,
+    )
+
+
+def _chroma() -> DiffusionPipeline:
+    transformer = ChromaTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        approximator_hidden_dim=32,
+        approximator_layers=1,
+    )
+    t5 = T5Config(vocab_size=len(_t5_tokenizer()), d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4)
+    return ChromaPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=_vae(4, 0.3611, shift_factor=0.1159),
+        text_encoder=T5EncoderModel(t5).eval(),
+        tokenizer=_t5_tokenizer(),
+        transformer=transformer,
     )
 
 

@@ -43,6 +43,7 @@ PATCHED = (
     "ZImagePipeline",
     "Flux2Pipeline",
     "Flux2KleinPipeline",
+    "ChromaPipeline",
 )
 """Transformers, which read patches of 2 x 2 latents."""
 _TEXT_SIDE = ("attn.add_q_proj", "attn.to_add_out", "txt_mlp.net.0.proj", "txt_mlp.net.2")
@@ -74,7 +75,7 @@ def stock_images(pipeline, noise, guidance):
     name = type(pipeline).__name__
     size = noise.shape[-1] * pipeline.vae_scale_factor
     options = {"num_inference_steps": STEPS, "height": size, "width": size, "output_type": "np"}
-    if name in ("FluxPipeline", "QwenImagePipeline"):
+    if name in ("FluxPipeline", "QwenImagePipeline", "ChromaPipeline"):
         noise = pipeline._pack_latents(noise, *noise.shape)
     if name == "QwenImage21Pipeline":
         return _apart(pipeline, noise, {**options, "negative_prompt": "", "true_cfg_scale": guidance})
