@@ -42,12 +42,16 @@ def native(family: str, network: nn.Module) -> ModelPatcher:
         "z_image": _z_image,
         "flux2": _flux2,
         "flux2_klein": _flux2,
+        "chroma": _chroma,
     }[family](family, network.config, {name: weight.clone() for name, weight in network.state_dict().items()})
     settings.set_inference_dtype(torch.float32, None)
     model = settings.get_model(weights)
-    if family == "z_image":  # diffusers fixes the inner width of this at 1024, ComfyUI at that of the network up to 1024
+    if family == "z_image":  # whose inner width diffusers fixes at 1024, and ComfyUI at that of the network
         inner, width = len(weights["t_embedder.mlp.0.bias"]), settings.unet_config["dim"]
         model.diffusion_model.t_embedder = TimestepEmbedder(inner, output_size=width, operations=disable_weight_init)
+    if family == "chroma":  # ComfyUI reckons with 38 and 19 blocks where it looks for the modulation of the last layer
+        count, find = network.time_text_embed.mod_proj.shape[0], model.diffusion_model.get_modulations
+        model.diffusion_model.get_modulations = lambda vectors, *which, **at: find(vectors[:, :count], *which, **at)
     missing, unexpected = model.diffusion_model.load_state_dict(weights, strict=False)
     assert not unexpected
     assert set(missing) <= {"__index_timestep_zero__"}
@@ -66,6 +70,11 @@ def predict(family: str, model: ModelPatcher, x: Tensor, sigma: float, given: Co
         return model.model.apply_model(x.unsqueeze(2), sigmas, c_crossattn=words, **more).squeeze(2)
     if family in APART:
         return torch.cat([_apart(family, model, *row, sigma) for row in zip(x.split(1), *given, strict=True)])
+    if family == "chroma":
+        words, mask = given
+        seen = torch.cat([mask.float(), torch.ones(len(x), x[0, 0].numel() // 4)], 1)  # added, as diffusers does
+        more = {"attention_mask": seen[:, None, None] * seen[:, None, :, None], "guidance": torch.zeros(len(x))}
+        return model.model.apply_model(x, sigmas, c_crossattn=words, **more)
     words, *pooled = given
     more = {"y": pooled[0]} if pooled else {}
     if family == "sdxl":
@@ -275,3 +284,36 @@ def _flux2(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, 
     shared = {name: name.replace(".linear.", ".lin.") for name in weights if "_stream_modulation" in name}
     renamed = {name.replace("time_guidance_embed", "time_text_embed"): weight for name, weight in weights.items()}
     return settings, _joined({**flux_to_diffusers(settings.unet_config), **shared}, renamed)
+
+
+def _chroma(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    width = config.attention_head_dim * config.num_attention_heads
+    settings = supported.Chroma(
+        {
+            "image_model": "chroma",
+            "in_channels": config.in_channels,
+            "out_channels": config.in_channels,
+            "vec_in_dim": None,
+            "context_in_dim": config.joint_attention_dim,
+            "hidden_size": width,
+            "mlp_ratio": 4.0,
+            "num_heads": config.num_attention_heads,
+            "depth": config.num_layers,
+            "depth_single_blocks": config.num_single_layers,
+            "axes_dim": list(config.axes_dims_rope),
+            "theta": 10000,
+            "patch_size": 2,
+            "qkv_bias": True,
+            "txt_ids_dims": [],
+            "in_dim": config.approximator_num_channels,
+            "hidden_dim": config.approximator_hidden_dim,
+            "out_dim": width,
+            "n_layers": config.approximator_layers,
+        }
+    )
+    distilled = {
+        name: name.replace("linear_1", "in_layer").replace("linear_2", "out_layer")
+        for name in weights
+        if name.startswith("distilled_guidance_layer")
+    }
+    return settings, _joined({**flux_to_diffusers(settings.unet_config), **distilled}, weights)

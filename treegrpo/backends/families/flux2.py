@@ -36,7 +36,7 @@ TARGETS = {
 
 
 def sigmas(pipeline: Any, steps: int, latent_shape: tuple[int, ...]) -> Tensor:
-    """float32 [steps + 1]; the shift was fitted to the numbers of tokens and steps (diffusers, compute_empirical_mu)."""
+    """float32 [steps + 1]; the shift is fitted to tokens and steps (diffusers, compute_empirical_mu)."""
     mu = compute_empirical_mu(latent_shape[1] * latent_shape[2], steps)
     return shifted_sigmas(pipeline.scheduler, steps, mu)
 

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from . import chroma, flux, flux2, flux2_klein, lumina2, pixart, qwen_image, qwen_image_21, sana, sd3, sdxl, stable_diffusion, z_image
+from . import (
+    chroma,
+    flux,
+    flux2,
+    flux2_klein,
+    lumina2,
+    pixart,
+    qwen_image,
+    qwen_image_21,
+    sana,
+    sd3,
+    sdxl,
+    stable_diffusion,
+    z_image,
+)
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
