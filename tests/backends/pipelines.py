@@ -14,11 +14,17 @@ import torch
 from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
+    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Pipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     Lumina2Pipeline,
@@ -37,6 +43,8 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -46,10 +54,15 @@ from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3Model,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -60,7 +73,17 @@ from transformers import (
 from treegrpo.bundled import EMOJI_SD3
 
 FIRST_FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "sd35", "flux", "qwen_image")
-MORE_FAMILIES = ("qwen_image_21", "lumina2", "sana", "pixart_alpha", "pixart_sigma")
+MORE_FAMILIES = (
+    "qwen_image_21",
+    "lumina2",
+    "sana",
+    "pixart_alpha",
+    "pixart_sigma",
+    "z_image",
+    "flux2",
+    "flux2_klein",
+    "chroma",
+)
 """Of these, what tests of the others make redundant is in the long ones."""
 FAMILIES = FIRST_FAMILIES + MORE_FAMILIES
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content[0].text }}<|im_end|>\n{% endfor %}"
@@ -73,7 +96,7 @@ SIDE = 16
 
 def side(family: str) -> int:
     """The side in pixels of the pictures that a family's tiny model draws."""
-    own = {"sd3": 32, "sd35": 32, "qwen_image": 64, "qwen_image_21": 64, "lumina2": 32, "sana": 64}
+    own = {"sd3": 32, "sd35": 32, "qwen_image": 64, "qwen_image_21": 64, "lumina2": 32, "sana": 64, "z_image": 32}
     return own.get(family, SIDE)
 
 
@@ -101,6 +124,10 @@ def _pipeline(family: str) -> DiffusionPipeline:
             "sana": _sana,
             "pixart_alpha": _pixart_alpha,
             "pixart_sigma": _pixart_sigma,
+            "z_image": _z_image,
+            "flux2": _flux2,
+            "flux2_klein": _flux2_klein,
+            "chroma": _chroma,
         }[family]()
 
 
@@ -349,6 +376,113 @@ def _pixart(kind: type[DiffusionPipeline], sample_size: int) -> DiffusionPipelin
         vae=_vae(4, 0.13025),
         text_encoder=T5EncoderModel(t5).eval(),
         tokenizer=tokenizer,
+    )
+
+
+def _z_image() -> DiffusionPipeline:
+    tokenizer = _byte_tokenizer()
+    tokenizer.chat_template = CHAT.replace("content[0].text", "content")
+    return ZImagePipeline(
+        transformer=ZImageTransformer2DModel(
+            in_channels=4,
+            dim=48,
+            n_layers=1,
+            n_refiner_layers=1,
+            n_heads=4,
+            n_kv_heads=4,
+            cap_feat_dim=16,
+            axes_dims=[4, 4, 4],
+            axes_lens=[256, 16, 16],
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_vae(4, 0.3611, shift_factor=0.1159, levels=4),
+        text_encoder=Qwen3Model(_qwen3(len(tokenizer))).eval(),
+        tokenizer=tokenizer,
+    )
+
+
+def _chroma() -> DiffusionPipeline:
+    transformer = ChromaTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        approximator_hidden_dim=32,
+        approximator_layers=1,
+    )
+    t5 = T5Config(vocab_size=len(_t5_tokenizer()), d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4)
+    return ChromaPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=_vae(4, 0.3611, shift_factor=0.1159),
+        text_encoder=T5EncoderModel(t5).eval(),
+        tokenizer=_t5_tokenizer(),
+        transformer=transformer,
+    )
+
+
+def _flux2() -> DiffusionPipeline:
+    tokenizer = _byte_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content[0].text }}{% endfor %}"
+    text = {
+        "model_type": "mistral",
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 31,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    vision = {"model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "head_dim": 8, "image_size": 32, "patch_size": 16}
+    encoder = Mistral3ForConditionalGeneration(Mistral3Config(text_config=text, vision_config=vision))
+    return Flux2Pipeline(**_flux2_parts(guidance=True), text_encoder=encoder.eval(), tokenizer=tokenizer)
+
+
+def _flux2_klein() -> DiffusionPipeline:
+    tokenizer = _byte_tokenizer()
+    tokenizer.chat_template = CHAT.replace("content[0].text", "content")
+    encoder = Qwen3ForCausalLM(_qwen3(len(tokenizer), layers=28))
+    return Flux2KleinPipeline(**_flux2_parts(guidance=False), text_encoder=encoder.eval(), tokenizer=tokenizer)
+
+
+def _flux2_parts(guidance: bool) -> dict[str, object]:
+    """All but the text encoder, of which three layers are read, the last of them the 27th or the 30th."""
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        latent_channels=4,
+    ).eval()
+    vae.bn.running_mean.normal_()
+    vae.bn.running_var.uniform_(0.5, 2)
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=guidance,
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return {"vae": vae, "transformer": transformer, "scheduler": scheduler}
+
+
+def _qwen3(vocabulary: int, layers: int = 2) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
     )
 
 

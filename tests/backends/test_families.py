@@ -23,7 +23,7 @@ from treegrpo.run.folder import RunFolder
 from treegrpo.training.trainer import train
 
 PROMPTS = ["bear", "a frog in the rain"]
-LENGTHS = {"qwen_image": 320, "qwen_image_21": 120, "lumina2": 200}
+LENGTHS = {"qwen_image": 320, "qwen_image_21": 120, "lumina2": 200, "z_image": 80, "flux2": 320, "flux2_klein": 80}
 """Tokens of prompts; these wrap them in a text, of which every letter is a token to the tiny tokenizer."""
 LENGTH = 24
 STEPS = 5
@@ -40,6 +40,10 @@ PATCHED = (
     "Lumina2Pipeline",
     "PixArtAlphaPipeline",
     "PixArtSigmaPipeline",
+    "ZImagePipeline",
+    "Flux2Pipeline",
+    "Flux2KleinPipeline",
+    "ChromaPipeline",
 )
 """Transformers, which read patches of 2 x 2 latents."""
 _TEXT_SIDE = ("attn.add_q_proj", "attn.to_add_out", "txt_mlp.net.0.proj", "txt_mlp.net.2")
@@ -71,7 +75,7 @@ def stock_images(pipeline, noise, guidance):
     name = type(pipeline).__name__
     size = noise.shape[-1] * pipeline.vae_scale_factor
     options = {"num_inference_steps": STEPS, "height": size, "width": size, "output_type": "np"}
-    if name in ("FluxPipeline", "QwenImagePipeline"):
+    if name in ("FluxPipeline", "QwenImagePipeline", "ChromaPipeline"):
         noise = pipeline._pack_latents(noise, *noise.shape)
     if name == "QwenImage21Pipeline":
         return _apart(pipeline, noise, {**options, "negative_prompt": "", "true_cfg_scale": guidance})
@@ -80,6 +84,13 @@ def stock_images(pipeline, noise, guidance):
         options["max_sequence_length"] = LENGTHS["qwen_image"]
     elif name == "FluxPipeline":
         guided = {"guidance_scale": guidance}
+    elif name.startswith("Flux2"):
+        guided = {"guidance_scale": guidance}
+        options |= {"height": 2 * size, "width": 2 * size}
+        options["max_sequence_length"] = LENGTHS["flux2_klein" if name == "Flux2KleinPipeline" else "flux2"]
+    elif name == "ZImagePipeline":
+        guided = {"guidance_scale": guidance - 1, "negative_prompt": [""] * len(PROMPTS)}
+        options["max_sequence_length"] = LENGTHS["z_image"]
     else:
         guided = {"guidance_scale": guidance, "negative_prompt": [""] * len(PROMPTS)}
     if isinstance(pipeline.scheduler, EulerDiscreteScheduler):
@@ -89,7 +100,7 @@ def stock_images(pipeline, noise, guidance):
         options.setdefault("max_sequence_length", LENGTHS["lumina2"] if name == "Lumina2Pipeline" else LENGTH)
     if name.startswith(("Sana", "PixArt")):
         options["use_resolution_binning"] = False
-    return pipeline(PROMPTS, latents=noise, **options, **guided).images
+    return pipeline(prompt=list(PROMPTS), latents=noise, **options, **guided).images
 
 
 def _apart(pipeline, noise, options):

@@ -11,17 +11,19 @@ from typing import Any
 import comfy.model_management as management
 import comfy.supported_models as supported
 import torch
+from comfy.ldm.modules.diffusionmodules.mmdit import TimestepEmbedder
 from comfy.model_detection import convert_diffusers_mmdit, model_config_from_unet
 from comfy.model_patcher import ModelPatcher
+from comfy.ops import disable_weight_init
 from comfy.supported_models_base import BASE
-from comfy.utils import pixart_to_diffusers, unet_to_diffusers
+from comfy.utils import flux_to_diffusers, pixart_to_diffusers, unet_to_diffusers
 from torch import Tensor, nn
 
 from tests.comfyui.checkpoints import as_v_prediction
 from treegrpo.backends.families.lumina2_names import RENAMED
 
 Conditioning = tuple[Tensor, ...]
-APART = ("lumina2", "pixart_alpha", "pixart_sigma")
+APART = ("lumina2", "pixart_alpha", "pixart_sigma", "z_image")
 
 
 def native(family: str, network: nn.Module) -> ModelPatcher:
@@ -37,9 +39,19 @@ def native(family: str, network: nn.Module) -> ModelPatcher:
         "lumina2": _lumina2,
         "pixart_alpha": _pixart,
         "pixart_sigma": _pixart,
+        "z_image": _z_image,
+        "flux2": _flux2,
+        "flux2_klein": _flux2,
+        "chroma": _chroma,
     }[family](family, network.config, {name: weight.clone() for name, weight in network.state_dict().items()})
     settings.set_inference_dtype(torch.float32, None)
     model = settings.get_model(weights)
+    if family == "z_image":  # whose inner width diffusers fixes at 1024, and ComfyUI at that of the network
+        inner, width = len(weights["t_embedder.mlp.0.bias"]), settings.unet_config["dim"]
+        model.diffusion_model.t_embedder = TimestepEmbedder(inner, output_size=width, operations=disable_weight_init)
+    if family == "chroma":  # ComfyUI reckons with 38 and 19 blocks where it looks for the modulation of the last layer
+        count, find = network.time_text_embed.mod_proj.shape[0], model.diffusion_model.get_modulations
+        model.diffusion_model.get_modulations = lambda vectors, *which, **at: find(vectors[:, :count], *which, **at)
     missing, unexpected = model.diffusion_model.load_state_dict(weights, strict=False)
     assert not unexpected
     assert set(missing) <= {"__index_timestep_zero__"}
@@ -58,12 +70,17 @@ def predict(family: str, model: ModelPatcher, x: Tensor, sigma: float, given: Co
         return model.model.apply_model(x.unsqueeze(2), sigmas, c_crossattn=words, **more).squeeze(2)
     if family in APART:
         return torch.cat([_apart(family, model, *row, sigma) for row in zip(x.split(1), *given, strict=True)])
+    if family == "chroma":
+        words, mask = given
+        seen = torch.cat([mask.float(), torch.ones(len(x), x[0, 0].numel() // 4)], 1)  # added, as diffusers does
+        more = {"attention_mask": seen[:, None, None] * seen[:, None, :, None], "guidance": torch.zeros(len(x))}
+        return model.model.apply_model(x, sigmas, c_crossattn=words, **more)
     words, *pooled = given
     more = {"y": pooled[0]} if pooled else {}
     if family == "sdxl":
         side = 2 * x.shape[-1]  # the tiny autoencoder scales by 2
         more["y"] = model.model.encode_adm(pooled_output=pooled[0], width=side, height=side)
-    if family == "flux":
+    if family in ("flux", "flux2"):
         more["guidance"] = torch.full((len(x),), guidance)
     return model.model.apply_model(x, sigmas, c_crossattn=words, **more)
 
@@ -201,10 +218,102 @@ def _pixart(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE,
             "model_max_length": 1,
         }
     )
-    names = pixart_to_diffusers(settings.unet_config)
+    found = _joined(pixart_to_diffusers(settings.unet_config), weights)
+    return settings, {**found, "y_embedder.y_embedding": torch.zeros(1, config.caption_channels)}  # dropped captions
+
+
+def _joined(names: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """diffusers' weights under ComfyUI's names, by a table of its own: name, part of it, and what is done with it."""
     joined: dict[str, dict[int, Tensor]] = {}
     for name, weight in weights.items():
-        theirs, (_, start, _) = (names[name], (0, 0, 0)) if isinstance(names[name], str) else names[name]
-        joined.setdefault(theirs, {})[start] = weight
-    found = {name: torch.cat([parts[start] for start in sorted(parts)]) for name, parts in joined.items()}
-    return settings, {**found, "y_embedder.y_embedding": torch.zeros(1, config.caption_channels)}  # dropped captions
+        theirs, part, *changes = (names[name], None) if isinstance(names[name], str) else names[name]
+        joined.setdefault(theirs, {})[part[1] if part else 0] = changes[0](weight) if changes else weight
+    return {name: torch.cat([parts[start] for start in sorted(parts)]) for name, parts in joined.items()}
+
+
+def _z_image(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    settings = supported.ZImage(
+        {
+            "image_model": "lumina2",
+            "patch_size": 2,
+            "in_channels": config.in_channels,
+            "dim": config.dim,
+            "cap_feat_dim": config.cap_feat_dim,
+            "n_layers": config.n_layers,
+            "n_refiner_layers": config.n_refiner_layers,
+            "n_heads": config.n_heads,
+            "n_kv_heads": config.n_kv_heads,
+            "multiple_of": 1,
+            "ffn_dim_multiplier": 8 / 3,
+            "axes_dims": config.axes_dims,
+            "axes_lens": config.axes_lens,
+            "rope_theta": config.rope_theta,
+            "qk_norm": True,
+            "z_image_modulation": True,
+            "time_scale": config.t_scale,
+            "pad_tokens_multiple": 32,
+        }
+    )
+    return settings, convert_diffusers_mmdit(weights)
+
+
+def _flux2(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    settings = supported.Flux2(
+        {
+            "image_model": "flux2",
+            "in_channels": config.in_channels,
+            "out_channels": config.in_channels,
+            "vec_in_dim": None,
+            "context_in_dim": config.joint_attention_dim,
+            "hidden_size": config.attention_head_dim * config.num_attention_heads,
+            "mlp_ratio": config.mlp_ratio,
+            "num_heads": config.num_attention_heads,
+            "depth": config.num_layers,
+            "depth_single_blocks": config.num_single_layers,
+            "axes_dim": list(config.axes_dims_rope),
+            "theta": config.rope_theta,
+            "patch_size": 1,
+            "qkv_bias": False,
+            "ops_bias": False,
+            "guidance_embed": config.guidance_embeds,
+            "global_modulation": True,
+            "mlp_silu_act": True,
+            "txt_ids_dims": [3],
+        }
+    )
+    shared = {name: name.replace(".linear.", ".lin.") for name in weights if "_stream_modulation" in name}
+    renamed = {name.replace("time_guidance_embed", "time_text_embed"): weight for name, weight in weights.items()}
+    return settings, _joined({**flux_to_diffusers(settings.unet_config), **shared}, renamed)
+
+
+def _chroma(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
+    width = config.attention_head_dim * config.num_attention_heads
+    settings = supported.Chroma(
+        {
+            "image_model": "chroma",
+            "in_channels": config.in_channels,
+            "out_channels": config.in_channels,
+            "vec_in_dim": None,
+            "context_in_dim": config.joint_attention_dim,
+            "hidden_size": width,
+            "mlp_ratio": 4.0,
+            "num_heads": config.num_attention_heads,
+            "depth": config.num_layers,
+            "depth_single_blocks": config.num_single_layers,
+            "axes_dim": list(config.axes_dims_rope),
+            "theta": 10000,
+            "patch_size": 2,
+            "qkv_bias": True,
+            "txt_ids_dims": [],
+            "in_dim": config.approximator_num_channels,
+            "hidden_dim": config.approximator_hidden_dim,
+            "out_dim": width,
+            "n_layers": config.approximator_layers,
+        }
+    )
+    distilled = {
+        name: name.replace("linear_1", "in_layer").replace("linear_2", "out_layer")
+        for name in weights
+        if name.startswith("distilled_guidance_layer")
+    }
+    return settings, _joined({**flux_to_diffusers(settings.unet_config), **distilled}, weights)

@@ -83,6 +83,7 @@ class DiffusersPolicy:
             raise UsageError(f"model.path: {kind} is not supported; supported pipelines: {', '.join(FAMILIES)}.")
         self.family = FAMILIES[kind]
         self.path: Path = self.family.PATH
+        self.distilled: bool = self.family.DISTILLED or pipeline.config.get("is_distilled", False)
         self.pipeline = pipeline
         self.device = device
         self.sharded = sharded
@@ -179,7 +180,7 @@ class DiffusersPolicy:
         return x0 if wanted else x0.detach()
 
     def _guided(self, x: Tensor, sigma: float, prompts: list[str]) -> Tensor:
-        if self.guidance == 1 or self.family.DISTILLED:
+        if self.guidance == 1 or self.distilled:
             return self._predict(x, sigma, prompts)
         negatives = [self.negative_prompt] * len(prompts)
         if self.economy.fused_guidance:
@@ -207,7 +208,7 @@ class DiffusersPolicy:
 
     def prepare(self, prompts: Sequence[str]) -> None:
         """See Policy.prepare."""
-        guided = {self.guidance, self.drawing_guidance} != {1} and not self.family.DISTILLED
+        guided = {self.guidance, self.drawing_guidance} != {1} and not self.distilled
         self.embed(prompts, [self.negative_prompt] if guided else [])
         self.placement.bring_network()
 

@@ -41,6 +41,8 @@ CHECKPOINT_KINDS = {
     "qwen-image": "QwenImagePipeline",
     "qwen-image-2.1": "QwenImage21Pipeline",
     "lumina2": "Lumina2Pipeline",
+    "z-image-turbo": "ZImagePipeline",
+    "chroma": "ChromaPipeline",
 }
 """diffusers' names of checkpoint layouts, and one that it has no name for -> the pipeline that they become."""
 DENOISER = "model.diffusion_model."

@@ -32,7 +32,12 @@ def flow_sigmas(
     first, last = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     mu = low + (tokens - first) * (high - low) / (last - first)
-    own = FlowMatchEulerDiscreteScheduler.from_config(config)
+    return shifted_sigmas(scheduler, steps, mu, levels)
+
+
+def shifted_sigmas(scheduler: Any, steps: int, mu: float, levels: Sequence[float] | None = None) -> Tensor:
+    """float32 [steps + 1], as flow_sigmas, for an exponent `mu` of the shift."""
+    own = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)
     levels = levels or torch.linspace(1, 1 / steps, steps, dtype=torch.float64).tolist()
     own.set_timesteps(sigmas=levels, mu=mu, device="cpu")
     return own.sigmas.float()

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from . import flux, lumina2, pixart, qwen_image, qwen_image_21, sana, sd3, sdxl, stable_diffusion
+from . import (
+    chroma,
+    flux,
+    flux2,
+    flux2_klein,
+    lumina2,
+    pixart,
+    qwen_image,
+    qwen_image_21,
+    sana,
+    sd3,
+    sdxl,
+    stable_diffusion,
+    z_image,
+)
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
@@ -16,5 +30,9 @@ FAMILIES: dict[str, Family] = {
     "SanaPipeline": sana,
     "PixArtAlphaPipeline": pixart,
     "PixArtSigmaPipeline": pixart,
+    "ZImagePipeline": z_image,
+    "Flux2Pipeline": flux2,
+    "Flux2KleinPipeline": flux2_klein,
+    "ChromaPipeline": chroma,
 }
 """The names of diffusers' pipelines, as in their model_index.json -> what is done with them here."""
