@@ -16,8 +16,8 @@ from comfy_extras.nodes_mahiro import Mahiro
 from tests.comfyui.families import open_model, prompts
 from tests.comfyui.families import open_policy as open_family
 from tests.comfyui.test_policy import updated
-from tests.comfyui.test_zoo import open_policy
-from tests.comfyui.zoo import model_of, prompts_of
+from tests.comfyui.test_zoo import open_policy, prompts_of
+from tests.comfyui.zoo import model_of
 from treegrpo.backends.comfy.conditioning import Sharing
 from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts, training
 from treegrpo.errors import UsageError

@@ -16,7 +16,7 @@ from comfy.model_patcher import ModelPatcher
 from tests.backends.test_families import slope
 from tests.comfyui.test_policy import SIZES, loss, stock_samples, updated
 from tests.comfyui.test_safety import assert_untouched, snapshot
-from tests.comfyui.zoo import REFUSED, ZOO, model_of, prompts_of, vae_of_videos
+from tests.comfyui.zoo import REFUSED, TOKENS, ZOO, model_of, prompt, vae_of_videos
 from treegrpo.backends.comfy.adapters import AdapterSettings
 from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts, decode, training
 from treegrpo.errors import UsageError
@@ -27,6 +27,13 @@ STEPS = 5
 QUICK = ("Stable_Cascade_B", "QwenImage", "Krea2", "HunyuanImage21 distilled", "Omnigen2", "ErnieImage")
 """Those that need something which no other does; `make bench` has all."""
 TRAINED = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ZOO if name not in REFUSED]
+
+
+def prompts_of(name: str, count: int = 3) -> Prompts:
+    """Up to three prompts, two of which are equally long, and a negative one."""
+    lengths = (TOKENS, TOKENS, TOKENS + 2)[:count]
+    positive = {f"prompt {seed}": prompt(name, seed, tokens) for seed, tokens in enumerate(lengths)}
+    return Prompts(positive, prompt(name, 9))
 
 
 def open_policy(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.supported_models as supported
 import torch
@@ -18,8 +18,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import nn
 
-from treegrpo.backends.comfy.conditioning import Conditioning
-from treegrpo.backends.comfy.policy import Prompts
+if TYPE_CHECKING:  # only: a server that loads the pack by its path makes these networks too
+    from treegrpo.backends.comfy.conditioning import Conditioning
 
 TOKENS = 5
 CPU = torch.device("cpu")
@@ -322,10 +322,3 @@ def prompt(name: str, seed: int, tokens: int = TOKENS) -> Conditioning:
     if animal.pooled:
         more["pooled_output"] = torch.randn(1, animal.pooled, generator=generator)
     return [[embedding, more]]
-
-
-def prompts_of(name: str, count: int = 3) -> Prompts:
-    """Up to three prompts, two of which are equally long, and a negative one."""
-    lengths = (TOKENS, TOKENS, TOKENS + 2)[:count]
-    positive = {f"prompt {seed}": prompt(name, seed, tokens) for seed, tokens in enumerate(lengths)}
-    return Prompts(positive, prompt(name, 9))
