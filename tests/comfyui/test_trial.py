@@ -12,12 +12,13 @@ from comfy_extras.nodes_eps import TemporalScoreRescaling
 from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_lumina2 import RenormCFG
 from comfy_extras.nodes_mahiro import Mahiro
+from comfy_extras.nodes_nag import NAGuidance
 
 from tests.comfyui.families import open_model, prompts
 from tests.comfyui.families import open_policy as open_family
 from tests.comfyui.test_policy import updated
-from tests.comfyui.test_zoo import open_policy
-from tests.comfyui.zoo import model_of, prompts_of
+from tests.comfyui.test_zoo import gradient_of, open_policy, prompts_of
+from tests.comfyui.zoo import model_of
 from treegrpo.backends.comfy.conditioning import Sharing
 from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts, training
 from treegrpo.errors import UsageError
@@ -76,6 +77,19 @@ def test_models_that_write_to_what_autograd_keeps_get_copies():
         assert statistics.ratio_error[0] == 0
         assert statistics.grad_norm[0] > 0
         policy.close()
+
+
+@pytest.mark.parametrize("name", ["SD15", pytest.param("Flux", marks=pytest.mark.long)])
+def test_guidance_within_attention_trains(name):
+    """NAGuidance writes what it makes of both prompts' attention over the attention's output."""
+    plain = gradient_of(name, model_of(name, torch.float64), True)
+    # The largest tau: a smaller one clips what the patch adds, which has no slope where that begins.
+    patched = [
+        gradient_of(name, NAGuidance.execute(model_of(name, torch.float64), 5.0, 0.5, 10.0).args[0], recompute)
+        for recompute in (True, False)
+    ]
+    torch.testing.assert_close(*patched, rtol=1e-9, atol=1e-12)
+    assert float((patched[0] - plain).norm()) > 0.01 * float(plain.norm()), "the patch does nothing"
 
 
 def test_a_kernel_without_a_derivative_is_noticed(monkeypatch):

@@ -8,6 +8,7 @@ the MODEL is bit for bit what it was.
 from __future__ import annotations
 
 import comfy.sd
+import comfy.supported_models as supported
 import comfy.utils
 import pytest
 import torch
@@ -16,7 +17,17 @@ from comfy.model_patcher import ModelPatcher
 from tests.backends.test_families import slope
 from tests.comfyui.test_policy import SIZES, loss, stock_samples, updated
 from tests.comfyui.test_safety import assert_untouched, snapshot
-from tests.comfyui.zoo import REFUSED, ZOO, model_of, prompts_of, vae_of_videos
+from tests.comfyui.zoo import (
+    NO_PICTURES,
+    OTHERS,
+    REFUSED,
+    TOKENS,
+    ZOO,
+    model_of,
+    prompt,
+    vae_of_videos,
+    without_network,
+)
 from treegrpo.backends.comfy.adapters import AdapterSettings
 from treegrpo.backends.comfy.policy import ComfyPolicy, Prompts, decode, training
 from treegrpo.errors import UsageError
@@ -24,9 +35,16 @@ from treegrpo.method.sample import sample
 from treegrpo.run import lora_file
 
 STEPS = 5
-QUICK = ("Stable_Cascade_B", "QwenImage", "Krea2", "HunyuanImage21 distilled", "Omnigen2", "ErnieImage")
+QUICK = ("Stable_Cascade_B", "PixelDiTT2I", "QwenImage", "HunyuanImage21 distilled", "Omnigen2", "ErnieImage")
 """Those that need something which no other does; `make bench` has all."""
 TRAINED = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ZOO if name not in REFUSED]
+
+
+def prompts_of(name: str, count: int = 3) -> Prompts:
+    """Up to three prompts, two of which are equally long, and a negative one."""
+    lengths = (TOKENS, TOKENS, TOKENS + 2)[:count]
+    positive = {f"prompt {seed}": prompt(name, seed, tokens) for seed, tokens in enumerate(lengths)}
+    return Prompts(positive, prompt(name, 9))
 
 
 def open_policy(
@@ -107,21 +125,23 @@ def test_it_trains_as_it_draws(name, tmp_path):
     ],
 )
 def test_its_gradient_is_the_slope(name, targets):
-    gradients = []
     with torch.inference_mode(), training():
-        for recompute in (True, False):
-            policy = open_policy(name, model_of(name, torch.float64), 2, recompute, targets)
-            for module in policy.adapter.modules.values():
-                module.double()
-            loss(policy, float(policy.sigmas(4)[1])).backward()
-            weights = policy.parameters()
-            # None: layers that do not act on the picture, such as what the last block of Qwen-Image writes to the text.
-            gradient = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-            gradients.append(torch.cat([each.flatten() for each in gradient]))
-            if recompute:
-                assert_slopes(policy, gradient)
-            policy.close()
+        gradients = [gradient_of(name, model_of(name, torch.float64), again, targets) for again in (True, False)]
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+
+
+def gradient_of(name: str, model: ModelPatcher, recompute: bool, targets: str = "attention") -> torch.Tensor:
+    """The gradient of the loss, flat, of a family's model in float64; it is the slope if blocks are computed again."""
+    policy = open_policy(name, model, 2, recompute, targets)
+    for module in policy.adapter.modules.values():
+        module.double()
+    loss(policy, float(policy.sigmas(4)[1])).backward()
+    # None: layers that do not act on the picture, such as what the last block of Qwen-Image writes to the text.
+    gradient = [torch.zeros_like(each) if each.grad is None else each.grad for each in policy.parameters()]
+    if recompute:
+        assert_slopes(policy, gradient)
+    policy.close()
+    return torch.cat([each.flatten() for each in gradient])
 
 
 def assert_slopes(policy: ComfyPolicy, gradient: list[torch.Tensor]) -> None:
@@ -149,6 +169,18 @@ def test_a_frame_is_decoded_to_a_picture():
     assert images.std() > 0.01
     with torch.inference_mode(), pytest.raises(UsageError, match="vae: it makes no pictures of these latents"):
         decode(model, vae, torch.zeros(1, 16, 2, 4, 4))  # two frames make five pictures
+
+
+@pytest.mark.parametrize("name", [kind.__name__ for kind in supported.models])
+def test_every_family_is_in_the_zoo_or_has_a_reason(name):
+    """What a later ComfyUI adds is skipped by name."""
+    if name in {animal.split()[0] for animal in ZOO}:
+        assert name not in OTHERS
+    elif name not in OTHERS:
+        pytest.skip(f"{name} is in no zoo yet")
+    elif OTHERS[name] in NO_PICTURES:
+        with torch.inference_mode(), training(), pytest.raises(UsageError, match="makes no pictures"):
+            ComfyPolicy(without_network(name), None, Prompts({}, []), height=64, width=64)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -152,10 +152,10 @@ class ComfyPolicy:
             return (noise[:1].to(x.device) * self._denoise(x, step, texts, self.sharing)).sum()
 
         weights = self.parameters()
-        self.careful = False
+        self._take_care(False)
         gradient = gradient_of(loss, weights)
         if gradient is None:
-            self.careful = True
+            self._take_care(True)
             gradient = gradient_of(loss, weights)
         if gradient is None:
             raise UsageError(
@@ -165,6 +165,12 @@ class ComfyPolicy:
         check_slope(loss, weights, gradient, size)
         for block in self.blocks:
             block.forget()  # what it keeps of a small picture
+
+    def _take_care(self, careful: bool) -> None:
+        """Whether copies are kept of all that autograd keeps, outside the blocks and where they are computed again."""
+        self.careful = careful
+        for block in self.blocks:
+            block.careful = careful
 
     @torch.no_grad()
     def _check_looks(self, x: Tensor, sigmas: Tensor) -> None:
@@ -356,7 +362,9 @@ def path_of(model: Any) -> Path:
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, parametrisations.CONST) and getattr(sampling, "noise_scale", 1.0) == 1.0:
         return Path.FLOW
-    if isinstance(sampling, parametrisations.EPS) and not isinstance(sampling, parametrisations.X0):
+    # Cosmos hands a flow network states that are scaled by 1 / (1 + sigma); what is sampled is x0 + sigma eps.
+    kinds = (parametrisations.EPS, parametrisations.COSMOS_RFLOW)
+    if isinstance(sampling, kinds) and not isinstance(sampling, parametrisations.X0):
         return Path.VE
     raise UsageError(
         f"model: {type(model.model).__name__} predicts in a way that cannot be trained yet; "
@@ -367,10 +375,12 @@ def path_of(model: Any) -> Path:
 def _latent_shape(model: Any, vae: Any, height: int, width: int) -> tuple[int, ...]:
     """(C, H, W) of one picture's latents, or (C, 1, H, W) where the model counts frames.
 
-    Raises UsageError for models of sounds, and for a VAE of other channels.
+    Raises UsageError for models of sounds and shapes, and for a VAE of other channels.
     """
     latent = model.latent_format
-    if latent.latent_dimensions not in (2, 3) or getattr(vae, "output_channels", 3) < 3:
+    # ComfyUI knows the colours of all latents of pictures, for previews; some of sounds and shapes look like those.
+    colours = getattr(latent, "latent_rgb_factors", None)
+    if latent.latent_dimensions not in (2, 3) or colours is None or getattr(vae, "output_channels", 3) < 3:
         raise UsageError(f"model: {type(model).__name__} makes no pictures; use a model of images.")
     if vae is not None and vae.latent_channels != latent.latent_channels:
         raise UsageError(

@@ -3,7 +3,7 @@
 ComfyUI's Flux blocks (and their relatives) write `img += ...`. Without checkpointing autograd refuses that; under
 torch's own checkpointing it gives wrong gradients without a word, since the tensors packed away are aliases of the
 changed ones. Here the inputs of a block are kept as they came, the block runs on copies, and it runs again in the
-backward pass, where all that autograd saves is copied if the block is one of those.
+backward pass, where all that autograd saves is copied if the block is one of those, or writes to that (PixelDiT's do).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from .saved_bytes import saved_bytes
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
     """The repeated blocks of a denoiser: the members of its lists of modules, and of the lists and sequences among
-    those. Layers that are frozen keep nothing for the backward pass and are no blocks.
+    those. Layers that are frozen keep nothing for the backward pass and are no blocks. Nor is what has no weights: an
+    input that comes out again leaves autograd with other strides, for which convolutions choose another kernel.
     """
     for child in model.children():
         if isinstance(child, nn.ModuleList):
@@ -35,7 +36,7 @@ def _members(many: nn.ModuleList | nn.Sequential) -> Iterator[nn.Module]:
     for block in many:
         if isinstance(block, nn.ModuleList | nn.Sequential):
             yield from _members(block)
-        elif not can_freeze(block):
+        elif not can_freeze(block) and next(block.parameters(), None) is not None:
             yield block
 
 
@@ -43,12 +44,14 @@ class Recomputed:
     """The forward of a block, with the same values and gradients, that can keep only its inputs for the backward pass.
 
     It does so when `wanted`, and for blocks that change their inputs in any case: they have no gradient otherwise.
+    careful: to be set for models that write to what autograd keeps within a block; copies of that are kept then.
     bytes_inside: what autograd keeps within the block while it is recomputed, for the batch of the first call.
     """
 
     def __init__(self, forward: Callable[..., Any], wanted: bool) -> None:
         self.forward = forward
         self.wanted = wanted
+        self.careful = False
         self.changes_inputs: bool | None = None
         self.bytes_inside = 0
 
@@ -63,7 +66,8 @@ class Recomputed:
             return self.forward(*args, **kwargs)
         tensors = call.take_tensors()
         # The dummy makes autograd call the backward pass even when no input needs a gradient, only an adapter inside.
-        out = _Again.apply(torch.empty((), requires_grad=True), call, self.changes_inputs, *tensors)
+        careful = self.changes_inputs or self.careful
+        out = _Again.apply(torch.empty((), requires_grad=True), call, careful, *tensors)
         return tree_unflatten(list(out), call.outcome)
 
     def forget(self) -> None:

@@ -12,14 +12,14 @@ from ...errors import UsageError, first_line
 from ...memory.out_of_memory import is_out_of_memory
 from .conditioning import Conditioning, Sharing, groups
 
-SMALL = 16
-"""The side of the pictures, in latent pixels, if theirs is not smaller."""
+SMALL = 48
+"""The side of the pictures, in latent pixels, if theirs is not smaller: PixArt's positions divide by 0 up to 32."""
 DIRECTIONS = 3
 STEPS = (0.05, 0.005)
 TOLERANCE = 0.3
 """Of the length of the gradient; half precision and bending come to a tenth."""
 log = logging.getLogger("treegrpo")
-FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
+FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ArithmeticError)
 """What a network raises that is given what it does not understand."""
 Denoise = Callable[[Sequence[str], Sharing], Tensor]
 """x0 of two states, [2, C, ...], for these two prompts, in calls that are shared so."""
