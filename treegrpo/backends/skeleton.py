@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def skeleton(path: str, dtype: torch.dtype, key: str = "model.path") -> Diffusio
         raise UsageError(
             f'{key}: the configuration of "{path}" cannot be read ({first_line(error).rstrip(".")}); {remedy}.'
         ) from error
-    pipeline = getattr(diffusers, index["_class_name"])(**parts)
+    kind = getattr(diffusers, index["_class_name"])
+    taken = signature(kind.__init__).parameters
+    pipeline = kind(**parts, **{name: value for name, value in index.items() if name in taken and name not in parts})
     for part in parts.values():
         if isinstance(part, torch.nn.Module):
             part.eval().to(device=META, dtype=dtype)
