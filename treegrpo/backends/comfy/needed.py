@@ -17,7 +17,7 @@ NEEDED: dict[str, str] = {
     "comfy.model_patcher.ModelPatcher": "add_callback clone get_additional_models_with_key get_free_memory "
     "get_model_object is_dynamic model_patches_models remove_injections set_injections "
     "set_model_input_block_patch_after_skip",
-    "comfy.model_sampling": "CONST EPS X0",
+    "comfy.model_sampling": "CONST COSMOS_RFLOW EPS X0",
     "comfy.ops": "CastWeightBiasOp cast_bias_weight uncast_bias_weight",
     "comfy.patcher_extension": "CallbacksMP.ON_LOAD PatcherInjection",
     "comfy.quant_ops": "QuantizedTensor",
