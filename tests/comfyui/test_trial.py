@@ -73,6 +73,7 @@ def test_models_that_write_to_what_autograd_keeps_get_copies():
     for model, careful in ((plain, False), (patched, True)):
         policy = open_policy("SD15", model)
         assert policy.careful is careful
+        assert 1e5 < policy.training_bytes(torch.randn(1, *policy.latent_shape), 1.0, list(policy.known)[:1]) < 1e8
         statistics = updated(policy)
         assert statistics.ratio_error[0] == 0
         assert statistics.grad_norm[0] > 0

@@ -199,7 +199,8 @@ class ComfyPolicy:
 
     def training_bytes(self, x: Tensor, sigma: float, prompts: Sequence[str]) -> int:
         """See Policy.training_bytes: what the forward pass keeps, and the block whose recomputation keeps most."""
-        kept = saved_bytes(lambda: self.denoise(x, sigma, prompts))
+        with temporarily(self, careful=False):  # or its hooks would keep those that count from seeing anything
+            kept = saved_bytes(lambda: self.denoise(x, sigma, prompts))
         return kept + max((block.bytes_inside for block in self.blocks), default=0)
 
     def decoding_bytes(self, latents: Tensor) -> int:
