@@ -1,4 +1,4 @@
-"""The parts of `make test`: four beside each other, all even if one fails, and a line for each at the end.
+"""The parts of `make test`: three beside each other, all even if one fails, and a line for each at the end.
 
 `python tests/parts.py [PART ...]` runs the named ones; "processors" stands for all that play another processor, and
 "frontends" for the browser's on other releases of ComfyUI's page. What a part says is in build/test/PART.log; of one
@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / "build" / "test"
-AT_ONCE = 4
+AT_ONCE = 3
 """Parts beside each other, on two cores or more: each computes on one and often waits, the browser most of its time."""
 
 COUNTS = "COUNTS"

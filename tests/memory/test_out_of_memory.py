@@ -161,6 +161,4 @@ def test_an_evaluation_that_does_not_fit_goes_on_in_smaller_batches(tmp_path, ca
     with caplog.at_level(logging.WARNING, "treegrpo"), RunFolder(tmp_path / "run") as folder:
         [report] = train(policy, REWARDS, config, folder, PROMPTS, PROMPTS, sizes=BatchSizes(64, 4, 8))
     assert report.heldout is not None
-    assert halvings(caplog) == [
-        f"out of memory: starting again with {n} pictures at a time." for n in (6, 3)
-    ]
+    assert halvings(caplog) == [f"out of memory: starting again with {n} pictures at a time." for n in (6, 3)]
