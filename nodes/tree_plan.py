@@ -138,11 +138,11 @@ class Plan(io.ComfyNode):
         """See io.ComfyNode. Raises UsageError for a plan that cannot be, and without a model to choose for."""
         chosen = {field: method[key] for key, field in FIELDS.items() if key in method}
         lines = []
-        if not all((steps, cfg, width, height, chosen.get("depth", 1))) or scheduler == AUTO:
+        if 0 in (steps, cfg, width, height) or scheduler == AUTO:
             if policy is None:
                 raise UsageError(
                     "policy: some settings are 0 or auto, and there is no model to choose them for; connect LoRA "
-                    "Policy, or set steps, depth, scheduler, cfg, width and height."
+                    "Policy, or set steps, scheduler, cfg, width and height."
                 )
             suited = preset_of(policy.model)
             steps, cfg = steps or suited.steps, cfg or suited.guidance
