@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..treegrpo.pictures.image_file import digest
 from ..treegrpo.rewards.similar import Similar
 from ..treegrpo.training.config import RewardTable, make_table
 from .sockets import CATEGORY, RewardSocket, RewardValue
@@ -54,11 +54,7 @@ class Moodboard(io.ComfyNode):
             return torch.cat(parts) if parts[0] is not None else torch.empty(0)
 
         made = Similar(embed, [] if images is None else [images], DIRECTIONS[reward])
-        pictures = "what the prompts change" if images is None else _digest(images)
+        # So that a run goes on with the same ones only.
+        pictures = "what the prompts change" if images is None else digest(images)[:16]
         options = {"images": pictures, "clip_vision": type(clip_vision.model).__name__}
         return io.NodeOutput(RewardValue(make_table(RewardTable, name=reward, weight=weight, options=options), made))
-
-
-def _digest(images: Tensor) -> str:
-    """What tells these pictures from others, for the run folder: a run goes on with the same ones only."""
-    return hashlib.sha256((images * 255).round().to(torch.uint8).cpu().numpy().tobytes()).hexdigest()[:16]

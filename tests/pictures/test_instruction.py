@@ -20,10 +20,11 @@ def test_it_goes_where_a_prompt_goes_and_keeps_its_picture():
 def test_words_and_picture_both_tell_one_from_another():
     made = Instruction("make it blue", RED)
     others = [Instruction("make it green", RED), Instruction("make it blue", BLUE), "make it blue"]
+    others.append(Instruction("make it blue", RED.reshape(1, 4, 3)))  # the same bytes in another shape
     for other in others:
         assert made != other
         assert other != made
-    assert len({made, Instruction("make it blue", RED.clone()), *others}) == 4
+    assert len({made, Instruction("make it blue", RED.clone()), *others}) == 5
 
 
 def test_it_goes_to_other_processes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -20,8 +21,17 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 def save_image(path: Path, pixels: Tensor) -> None:
     """Write one picture float32 [H, W, 3] in 0..1 as PNG."""
     file = BytesIO()
-    Image.fromarray((pixels * 255).round().to(torch.uint8).numpy()).save(file, format="PNG")
+    Image.fromarray(_bytes(pixels)).save(file, format="PNG")
     write_bytes(path, file.getvalue())
+
+
+def digest(pixels: Tensor) -> str:
+    """What tells pictures float32 in 0..1 from others, by what a file would hold of them."""
+    return sha256(_bytes(pixels).tobytes()).hexdigest()
+
+
+def _bytes(pixels: Tensor) -> np.ndarray:
+    return (pixels * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def pictures_in(folder: Path) -> list[Path]:
