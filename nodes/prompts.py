@@ -11,7 +11,7 @@ from torch import Tensor
 from ..treegrpo.backends.comfy.conditioning import Conditioning
 from ..treegrpo.backends.comfy.policy import Prompts
 from ..treegrpo.errors import UsageError
-from ..treegrpo.pictures.instruction import reference_of
+from ..treegrpo.pictures.instruction import Instruction, reference_of
 from . import prompt_files
 from .encoding import EncodedOnce, encoded
 from .say import say
@@ -91,22 +91,21 @@ class PromptList(io.ComfyNode):
         if clip is None:
             raise UsageError("clip: the checkpoint brings no CLIP; load one with Load CLIP and connect it.")
         texts = prompt_files.read(text, file, images)
-        if vae is None and any(reference_of(prompt) is not None for prompt in texts):
+        changing = [prompt for prompt in texts if isinstance(prompt, Instruction)]
+        if vae is None and changing:
             raise UsageError("vae: the pictures have to be encoded; connect the VAE that belongs to the model.")
         once = EncodedOnce(vae)
         with torch.inference_mode(False), torch.no_grad():
 
-            def positive(prompt: str) -> Conditioning:
-                return _like(positive_like, encoded(clip, str(prompt), reference_of(prompt), once))
-
             def opposite(picture: Tensor | None) -> Conditioning:
                 return _like(negative_like, encoded(clip, negative, picture, once))
 
-            prompts = Prompts(
-                {prompt: positive(prompt) for prompt in texts},
-                opposite(None),
-                {prompt: opposite(picture) for prompt in texts if (picture := reference_of(prompt)) is not None},
-            )
+            positive = {
+                prompt: _like(positive_like, encoded(clip, str(prompt), reference_of(prompt), once)) for prompt in texts
+            }
+            pictures = {prompt.digest: prompt.reference for prompt in changing}
+            opposites = {digest: opposite(picture) for digest, picture in pictures.items()}
+            prompts = Prompts(positive, opposite(None), {prompt: opposites[prompt.digest] for prompt in changing})
         say(f"{len(texts)} prompts", cls.hidden.unique_id)
         return io.NodeOutput(prompts, len(texts))
 
