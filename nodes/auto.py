@@ -1,24 +1,36 @@
-"""Settings that are chosen for the model where they are 0."""
+"""Settings that are chosen for the model where they are 0 or auto."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..treegrpo.backends.comfy.presets import memory_gb, preset_of
 
-CHOICES: dict[str, Callable[[Any], float]] = {
+AUTO = "auto"
+CHOICES: dict[str, Callable[[Any], Any]] = {
+    "steps": lambda model: preset_of(model).steps,
+    "cfg": lambda model: preset_of(model).guidance,
+    "scheduler": lambda model: preset_of(model).scheduler,
+    "width": lambda model: preset_of(model).side,
+    "height": lambda model: preset_of(model).side,
+    "rank": lambda model: preset_of(model).rank,
     "learning_rate": lambda model: preset_of(model).learning_rate,
     "memory_gb": memory_gb,
 }
 """Of a MODEL, by the names of nodes' inputs."""
 
 
-def chosen(model: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with those that are 0 chosen for the model."""
-    return {key: value or CHOICES[key](model) if key in CHOICES else value for key, value in settings.items()}
+def is_open(settings: Mapping[str, Any]) -> bool:
+    """Whether one of the settings is left to the model."""
+    return any(value in (0, AUTO) for key, value in settings.items() if key in CHOICES)
+
+
+def chosen(model: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with those that are left open chosen for the model."""
+    return {key: CHOICES[key](model) if is_open({key: value}) else value for key, value in settings.items()}
 
 
 def memory_input() -> io.Input:

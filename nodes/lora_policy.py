@@ -13,6 +13,7 @@ from ..treegrpo.backends.comfy.presets import preset_of
 from ..treegrpo.errors import UsageError
 from ..treegrpo.run import lora_file
 from ..treegrpo.run.state import RunState
+from .auto import chosen
 from .say import say
 from .sockets import CATEGORY, PolicySocket, PolicyValue
 
@@ -90,12 +91,11 @@ class LoraPolicy(io.ComfyNode):
         seed: int,
     ) -> io.NodeOutput:
         """See io.ComfyNode."""
-        suited = preset_of(model)
-        rank = rank or suited.rank
+        rank = chosen(model, {"rank": rank})["rank"]
         adapter, state = AdapterSettings(kind, rank, alpha or float(rank), targets, seed), RunState()
         if continue_from != NONE:
             adapter, state = _continued(continue_from)
-        text = f"{suited.name}: rank {adapter.rank}, alpha {adapter.alpha:g}"
+        text = f"{preset_of(model).name}: rank {adapter.rank}, alpha {adapter.alpha:g}"
         say(text, cls.hidden.unique_id)
         return io.NodeOutput(PolicyValue(model, adapter, gradient_checkpointing, state), ui={"text": (text,)})
 

@@ -16,11 +16,11 @@ from ..treegrpo.method.process import KERNELS, Kernel
 from ..treegrpo.method.spacing import doubts
 from ..treegrpo.method.window import fitting_depth
 from ..treegrpo.training.config import KernelTable, PlanTable, WindowTable, make_plan, make_table, stochastic_steps
+from .auto import AUTO, chosen, is_open
 from .estimate import estimate
 from .say import say
 from .sockets import CATEGORY, PlanSocket, PlanValue, PolicySocket, PromptsSocket
 
-AUTO = "auto"
 WINDOWS = ["geometric", "uniform", "shifting"]
 FIELDS = {"branch": "branch", "depth": "depth", "splits": "depth", "roots": "roots", "rollouts": "roots"}
 """Keys of the methods' own inputs -> fields of PlanTable."""
@@ -136,35 +136,34 @@ class Plan(io.ComfyNode):
         prompts: Any = None,
     ) -> io.NodeOutput:
         """See io.ComfyNode. Raises UsageError for a plan that cannot be, and without a model to choose for."""
-        chosen = {field: method[key] for key, field in FIELDS.items() if key in method}
+        settings = {"steps": steps, "cfg": cfg, "scheduler": scheduler, "width": width, "height": height}
         lines = []
-        if 0 in (steps, cfg, width, height) or scheduler == AUTO:
+        if is_open(settings):
             if policy is None:
                 raise UsageError(
                     "policy: some settings are 0 or auto, and there is no model to choose them for; connect LoRA "
                     "Policy, or set steps, scheduler, cfg, width and height."
                 )
-            suited = preset_of(policy.model)
-            steps, cfg = steps or suited.steps, cfg or suited.guidance
-            scheduler = suited.scheduler if scheduler == AUTO else scheduler
-            width, height = width or suited.side, height or suited.side
-            lines.append(f"{suited.name}: {steps} steps, cfg {cfg:g}, {scheduler}, {width} x {height}")
-        if "depth" in chosen:
-            chosen["depth"] = chosen["depth"] or fitting_depth(steps)
-        table = make_table(PlanTable, method=method["method"], steps=steps, **chosen)
+            settings = chosen(policy.model, settings)
+            said = "{family}: {steps} steps, cfg {cfg:g}, {scheduler}, {width} x {height}"
+            lines.append(said.format(family=preset_of(policy.model).name, **settings))
+        steps, cfg, scheduler, width, height = settings.values()
+        size = {field: method[key] for key, field in FIELDS.items() if key in method}
+        if size.get("depth") == 0:
+            size["depth"] = fitting_depth(steps)
+        table = make_table(PlanTable, method=method["method"], steps=steps, **size)
         window = make_table(WindowTable, schedule=method.get("window", WINDOWS[0]))
-        Kernel(kernel, eta or None)
+        noise = Kernel(kernel, eta or None)
         cost = make_plan(table, window, 0, torch.Generator().manual_seed(0)).cost()
         value = PlanValue(
-            table, window, make_table(KernelTable, name=kernel, eta=eta or None), scheduler, cfg, height, width
+            table, window, make_table(KernelTable, name=noise.name, eta=noise.eta), scheduler, cfg, height, width
         )
         lines.append(_sentence(cost))
         if policy is not None and prompts is not None:
             lines.append(estimate(policy, prompts, value, cost))
         if policy is not None:
             sigmas = sigmas_of(policy.model, scheduler, steps).tolist()
-            where = stochastic_steps(table, window)
-            lines += doubts(path_of(policy.model), Kernel(kernel, eta or None), sigmas, where)
+            lines += doubts(path_of(policy.model), noise, sigmas, stochastic_steps(table, window))
         text = "\n".join(lines)
         say(text, cls.hidden.unique_id)
         return io.NodeOutput(value, cost.leaves, steps, cfg, scheduler, width, height, ui={"text": (text,)})
