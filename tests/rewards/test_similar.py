@@ -56,8 +56,8 @@ def test_without_references_each_picture_is_compared_with_what_its_prompt_change
 
 def test_prompts_that_change_nothing_are_refused_before_anything_is_drawn():
     with pytest.raises(UsageError, match="similar_images has no pictures to compare with"):
-        check_prompts([(Similar(mean_colour), 1.0)], [Instruction("bluer", RED[0]), "a bear"])
-    check_prompts([(Similar(mean_colour, [RED]), 1.0)], ["a bear"])
+        check_prompts(Similar(mean_colour), [Instruction("bluer", RED[0]), "a bear"])
+    check_prompts(Similar(mean_colour, [RED]), ["a bear"])
 
 
 def test_an_encoder_without_vectors_is_refused():

@@ -29,11 +29,10 @@ Rewards = Sequence[tuple[Reward, float]]
 """Rewards with their weights in the mix."""
 
 
-def check_prompts(rewards: Rewards, prompts: Sequence[str]) -> None:
-    """Raises UsageError when one of the rewards cannot judge one of the prompts, whatever is drawn for it."""
-    for reward, _ in rewards:
-        if check := getattr(reward, "check", None):
-            check(prompts)
+def check_prompts(reward: Reward, prompts: Sequence[str]) -> None:
+    """Raises UsageError when the reward cannot judge one of the prompts, whatever is drawn for it."""
+    if check := getattr(reward, "check", None):
+        check(prompts)
 
 
 def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -41,7 +40,7 @@ def score(reward: Reward, images: Tensor, prompts: Sequence[str]) -> Tensor:
 
     Raises UsageError as check_prompts.
     """
-    check_prompts([(reward, 1.0)], prompts)
+    check_prompts(reward, prompts)
     scores = torch.as_tensor(reward.score(images, prompts)).detach().float().cpu()
     if scores.shape != (len(prompts),):
         raise RunError(

@@ -29,6 +29,7 @@ class _Table(BaseModel):
 
 
 OFTEN = 0.1
+"""The share of all iterations from which on a step counts as often stochastic."""
 ALTERNATIVES = ("str", "list[str]")
 """What pydantic adds to the place of an error where a setting may be one or the other."""
 AnyTable = TypeVar("AnyTable", bound=_Table)
@@ -219,7 +220,7 @@ def make_plan(plan: PlanTable, window: WindowTable, iteration: int, generator: t
 
 
 def stochastic_steps(plan: PlanTable, window: WindowTable) -> tuple[int, ...]:
-    """The steps that are stochastic in a tenth of all iterations or more."""
+    """The steps that are often stochastic."""
     if plan.method not in ("treegrpo", "mixgrpo") or window.schedule in ("fixed", "list"):
         return make_plan(plan, window, 0, torch.Generator()).stochastic_steps
     starts = windows.chances(window.schedule, plan.steps, plan.depth, window.ratio)

@@ -72,7 +72,8 @@ def train(
         if heldout_prompts is None:
             heldout_prompts = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
         _check(config, rewards, heldout_prompts, watched)
-        check_prompts([*rewards, *watched], [*prompts, *heldout_prompts])
+        for reward, _ in (*rewards, *watched):
+            check_prompts(reward, [*prompts, *heldout_prompts])
         optimizer = make_optimizer(policy, config.update.learning_rate)
         run = RunState.read(folder) if folder else RunState()
         earlier, run.origin = run.origin, Origin(_digest(prompts), _digest(heldout_prompts), ranks.size)
