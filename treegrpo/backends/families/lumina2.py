@@ -13,7 +13,7 @@ from . import guidance as classifier_free
 from .family import Conditioning
 from .flux import sigmas as sigmas
 from .lumina2_names import universal
-from .masked_words import masked_words, with_numbers
+from .masked_words import encoded_words, masked_words, with_numbers
 from .sana import encode_negative as encode_negative
 from .sd3 import decode as decode
 from .sd3 import file_name as file_name
@@ -33,13 +33,7 @@ TARGETS = {"attention": _ATTENTION, "attention+mlp": _ATTENTION + _MLP}
 @masked_words
 def encode(pipeline: Lumina2Pipeline, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
     """(token embeddings [N, L, D], which of them are words: bool [N, L]); prompts stand behind the system prompt."""
-    words, mask, _, _ = pipeline.encode_prompt(
-        list(texts),
-        do_classifier_free_guidance=False,
-        device=pipeline.text_encoder.device,
-        max_sequence_length=max_sequence_length,
-    )
-    return words, mask.bool()
+    return encoded_words(pipeline, texts, max_sequence_length)
 
 
 def predict(pipeline: Lumina2Pipeline, x: Tensor, sigma: float, conditioning: Conditioning, guidance: float) -> Tensor:

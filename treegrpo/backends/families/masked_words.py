@@ -33,6 +33,18 @@ def masked_words(encode: Encode) -> Encode:
     return encode_or_outline
 
 
+def encoded_words(pipeline: Any, texts: Sequence[str], max_sequence_length: int, **more: Any) -> Conditioning:
+    """(token embeddings [N, L, D], which of them are words: bool [N, L]), by a pipeline's encode_prompt."""
+    words, mask, _, _ = pipeline.encode_prompt(
+        list(texts),
+        do_classifier_free_guidance=False,
+        device=pipeline.text_encoder.device,
+        max_sequence_length=max_sequence_length,
+        **more,
+    )
+    return words, mask.bool()
+
+
 def with_numbers(mask: Tensor) -> Tensor:
     """The mask itself, or a full one on the CPU for one on `meta`, for networks that look at its numbers."""
     return torch.ones(mask.shape, dtype=mask.dtype) if mask.is_meta else mask

@@ -14,7 +14,7 @@ from ...method.process import Path
 from . import unet
 from .family import Conditioning
 from .guidance import guide as guide
-from .masked_words import masked_words
+from .masked_words import encoded_words, masked_words
 from .schedule import own_sigmas
 from .sd3 import file_name as file_name
 from .sd3 import latent_shape as latent_shape
@@ -46,14 +46,8 @@ def encode(pipeline: Any, texts: Sequence[str], max_sequence_length: int) -> Con
 
     diffusers cleans captions by default; without the two packages for that it goes on after a warning each time.
     """
-    words, mask, _, _ = pipeline.encode_prompt(
-        list(texts),
-        do_classifier_free_guidance=False,
-        device=pipeline.text_encoder.device,
-        clean_caption=is_bs4_available() and is_ftfy_available(),
-        max_sequence_length=max_sequence_length,
-    )
-    return words, mask.bool()
+    cleaned = is_bs4_available() and is_ftfy_available()
+    return encoded_words(pipeline, texts, max_sequence_length, clean_caption=cleaned)
 
 
 def predict(pipeline: Any, x: Tensor, sigma: float, conditioning: Conditioning, guidance: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...method.process import Path
 from .family import Conditioning
 from .guidance import guide as guide
-from .masked_words import masked_words
+from .masked_words import encoded_words, masked_words
 from .pixart import native_size as native_size
 from .schedule import own_sigmas
 from .sd3 import file_name as file_name
@@ -39,14 +39,8 @@ def encode(pipeline: SanaPipeline, texts: Sequence[str], max_sequence_length: in
 
     The encoder reads prompts behind an instruction to make them richer, of which the first and last token are kept.
     """
-    words, mask, _, _ = pipeline.encode_prompt(
-        list(texts),
-        do_classifier_free_guidance=False,
-        device=pipeline.text_encoder.device,
-        max_sequence_length=max_sequence_length,
-        complex_human_instruction=signature(pipeline.__call__).parameters["complex_human_instruction"].default,
-    )
-    return words, mask.bool()
+    instruction = signature(pipeline.__call__).parameters["complex_human_instruction"].default
+    return encoded_words(pipeline, texts, max_sequence_length, complex_human_instruction=instruction)
 
 
 @masked_words
