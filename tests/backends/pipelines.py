@@ -88,6 +88,8 @@ MORE_FAMILIES = (
 FAMILIES = FIRST_FAMILIES + MORE_FAMILIES
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content[0].text }}<|im_end|>\n{% endfor %}"
 """As Qwen3-VL's of texts."""
+QWEN_POSITIONS = {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}}
+QWEN_VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
 SIDE = 16
 """Pixels. The autoencoders of SD, FLUX and PixArt scale by 2 here, the others as they always do: by 8, by 16
 (Qwen-Image 2.1) or by 32 (Sana).
@@ -201,13 +203,12 @@ def _flux() -> DiffusionPipeline:
         axes_dims_rope=(4, 4, 8),
         guidance_embeds=True,
     )
-    t5 = T5Config(vocab_size=len(_t5_tokenizer()), d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4)
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         vae=_vae(4, 0.3611, shift_factor=0.1159),
         text_encoder=_clip(32).eval(),
         tokenizer=_clip_tokenizer(),
-        text_encoder_2=T5EncoderModel(t5).eval(),
+        text_encoder_2=_t5(_t5_tokenizer()),
         tokenizer_2=_t5_tokenizer(),
         transformer=transformer,
     )
@@ -215,16 +216,7 @@ def _flux() -> DiffusionPipeline:
 
 def _qwen() -> DiffusionPipeline:
     tokenizer = _byte_tokenizer()
-    text = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "vocab_size": len(tokenizer),
-        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
-    }
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    text = _sizes(tokenizer) | QWEN_POSITIONS
     return QwenImagePipeline(
         transformer=QwenImageTransformer2DModel(
             in_channels=16,
@@ -246,7 +238,7 @@ def _qwen() -> DiffusionPipeline:
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True, shift_terminal=0.02),
         text_encoder=Qwen2_5_VLForConditionalGeneration(
-            Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+            Qwen2_5_VLConfig(text_config=text, vision_config=QWEN_VISION)
         ).eval(),
         tokenizer=tokenizer,
     )
@@ -255,18 +247,8 @@ def _qwen() -> DiffusionPipeline:
 def _qwen_21() -> DiffusionPipeline:
     tokenizer = _byte_tokenizer()
     tokenizer.add_tokens("<|image_pad|>", special_tokens=True)
-    text = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "vocab_size": len(tokenizer),
-        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
-    }
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
-    vision["deepstack_visual_indexes"] = [0]
+    text = _sizes(tokenizer) | QWEN_POSITIONS | {"head_dim": 8}
+    vision = QWEN_VISION | {"deepstack_visual_indexes": [0]}
     return QwenImage21Pipeline(
         transformer=QwenImage21Transformer2DModel(
             in_channels=8,
@@ -362,7 +344,6 @@ def _pixart_sigma() -> DiffusionPipeline:
 
 def _pixart(kind: type[DiffusionPipeline], sample_size: int) -> DiffusionPipeline:
     tokenizer = _byte_tokenizer()
-    t5 = T5Config(vocab_size=len(tokenizer), d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4)
     return kind(
         transformer=PixArtTransformer2DModel(
             num_attention_heads=2,
@@ -374,7 +355,7 @@ def _pixart(kind: type[DiffusionPipeline], sample_size: int) -> DiffusionPipelin
         ),
         scheduler=EulerDiscreteScheduler(beta_start=0.0001, beta_end=0.02),
         vae=_vae(4, 0.13025),
-        text_encoder=T5EncoderModel(t5).eval(),
+        text_encoder=_t5(tokenizer),
         tokenizer=tokenizer,
     )
 
@@ -396,7 +377,7 @@ def _z_image() -> DiffusionPipeline:
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=_vae(4, 0.3611, shift_factor=0.1159, levels=4),
-        text_encoder=Qwen3Model(_qwen3(len(tokenizer))).eval(),
+        text_encoder=Qwen3Model(Qwen3Config(**_sizes(tokenizer), head_dim=8)).eval(),
         tokenizer=tokenizer,
     )
 
@@ -413,11 +394,10 @@ def _chroma() -> DiffusionPipeline:
         approximator_hidden_dim=32,
         approximator_layers=1,
     )
-    t5 = T5Config(vocab_size=len(_t5_tokenizer()), d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4)
     return ChromaPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         vae=_vae(4, 0.3611, shift_factor=0.1159),
-        text_encoder=T5EncoderModel(t5).eval(),
+        text_encoder=_t5(_t5_tokenizer()),
         tokenizer=_t5_tokenizer(),
         transformer=transformer,
     )
@@ -426,16 +406,7 @@ def _chroma() -> DiffusionPipeline:
 def _flux2() -> DiffusionPipeline:
     tokenizer = _byte_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}{{ m.content[0].text }}{% endfor %}"
-    text = {
-        "model_type": "mistral",
-        "vocab_size": len(tokenizer),
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 31,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-    }
+    text = _sizes(tokenizer, layers=31) | {"model_type": "mistral", "head_dim": 8}
     vision = {"model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     vision |= {"num_attention_heads": 2, "head_dim": 8, "image_size": 32, "patch_size": 16}
     encoder = Mistral3ForConditionalGeneration(Mistral3Config(text_config=text, vision_config=vision))
@@ -445,7 +416,7 @@ def _flux2() -> DiffusionPipeline:
 def _flux2_klein() -> DiffusionPipeline:
     tokenizer = _byte_tokenizer()
     tokenizer.chat_template = CHAT.replace("content[0].text", "content")
-    encoder = Qwen3ForCausalLM(_qwen3(len(tokenizer), layers=28))
+    encoder = Qwen3ForCausalLM(Qwen3Config(**_sizes(tokenizer, layers=28), head_dim=8))
     return Flux2KleinPipeline(**_flux2_parts(guidance=False), text_encoder=encoder.eval(), tokenizer=tokenizer)
 
 
@@ -474,31 +445,27 @@ def _flux2_parts(guidance: bool) -> dict[str, object]:
     return {"vae": vae, "transformer": transformer, "scheduler": scheduler}
 
 
-def _qwen3(vocabulary: int, layers: int = 2) -> Qwen3Config:
-    return Qwen3Config(
-        vocab_size=vocabulary,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=8,
-    )
+def _sizes(tokenizer: PreTrainedTokenizerFast, layers: int = 2) -> dict[str, int]:
+    """Of language models, as most configurations call them."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
 
 
 def _gemma2() -> Gemma2Model:
     tokenizer = _byte_tokenizer(begun=True)
-    config = Gemma2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return Gemma2Model(config).eval()
+    sizes = _sizes(tokenizer) | {"num_key_value_heads": 1}
+    return Gemma2Model(Gemma2Config(**sizes, head_dim=8, pad_token_id=tokenizer.pad_token_id)).eval()
+
+
+def _t5(tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
+    config = T5Config(vocab_size=len(tokenizer), d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4)
+    return T5EncoderModel(config).eval()
 
 
 def _unet(heads: int, **config: object) -> UNet2DConditionModel:

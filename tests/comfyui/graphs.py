@@ -47,6 +47,30 @@ def foundation(**policy: Any) -> Graph:
     }
 
 
+def drawing(**sampler: Any) -> Graph:
+    """Stock nodes that draw a bear with the demo model and show it; settings replace those of the KSampler."""
+    settings = {
+        "model": ["model", 0],
+        "seed": 0,
+        "steps": 4,
+        "cfg": 1.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        "positive": ["text", 0],
+        "negative": ["text", 0],
+        "latent_image": ["empty", 0],
+        "denoise": 1.0,
+        **sampler,
+    }
+    return {
+        "text": node("CLIPTextEncode", clip=["model", 1], text="bear"),
+        "empty": node("EmptySD3LatentImage", width=64, height=64, batch_size=1),
+        "draw": node("KSampler", **settings),
+        "decode": node("VAEDecode", samples=["draw", 0], vae=["model", 2]),
+        "show": node("PreviewImage", images=["decode", 0]),
+    }
+
+
 def one_iteration(iteration: int = 0) -> Graph:
     """The four nodes, a preview and a saved run."""
     return foundation() | {

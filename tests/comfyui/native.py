@@ -128,17 +128,12 @@ def _flux(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, d
     channels = config.in_channels // 4
     settings = supported.Flux(
         {
+            **_two_streams(config),
             "image_model": "flux",
             "in_channels": channels,
             "out_channels": channels,
             "vec_in_dim": config.pooled_projection_dim,
-            "context_in_dim": config.joint_attention_dim,
-            "hidden_size": config.attention_head_dim * config.num_attention_heads,
             "mlp_ratio": 4.0,
-            "num_heads": config.num_attention_heads,
-            "depth": config.num_layers,
-            "depth_single_blocks": config.num_single_layers,
-            "axes_dim": list(config.axes_dims_rope),
             "theta": 10000,
             "patch_size": 2,
             "qkv_bias": True,
@@ -147,6 +142,18 @@ def _flux(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, d
         }
     )
     return settings, convert_diffusers_mmdit(weights)
+
+
+def _two_streams(config: Any) -> dict[str, Any]:
+    """The sizes that FLUX and its relatives have in common."""
+    return {
+        "context_in_dim": config.joint_attention_dim,
+        "hidden_size": config.attention_head_dim * config.num_attention_heads,
+        "num_heads": config.num_attention_heads,
+        "depth": config.num_layers,
+        "depth_single_blocks": config.num_single_layers,
+        "axes_dim": list(config.axes_dims_rope),
+    }
 
 
 def _qwen_image(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
@@ -260,17 +267,12 @@ def _z_image(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE
 def _flux2(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
     settings = supported.Flux2(
         {
+            **_two_streams(config),
             "image_model": "flux2",
             "in_channels": config.in_channels,
             "out_channels": config.in_channels,
             "vec_in_dim": None,
-            "context_in_dim": config.joint_attention_dim,
-            "hidden_size": config.attention_head_dim * config.num_attention_heads,
             "mlp_ratio": config.mlp_ratio,
-            "num_heads": config.num_attention_heads,
-            "depth": config.num_layers,
-            "depth_single_blocks": config.num_single_layers,
-            "axes_dim": list(config.axes_dims_rope),
             "theta": config.rope_theta,
             "patch_size": 1,
             "qkv_bias": False,
@@ -287,27 +289,21 @@ def _flux2(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, 
 
 
 def _chroma(family: str, config: Any, weights: dict[str, Tensor]) -> tuple[BASE, dict[str, Tensor]]:
-    width = config.attention_head_dim * config.num_attention_heads
     settings = supported.Chroma(
         {
+            **_two_streams(config),
             "image_model": "chroma",
             "in_channels": config.in_channels,
             "out_channels": config.in_channels,
             "vec_in_dim": None,
-            "context_in_dim": config.joint_attention_dim,
-            "hidden_size": width,
             "mlp_ratio": 4.0,
-            "num_heads": config.num_attention_heads,
-            "depth": config.num_layers,
-            "depth_single_blocks": config.num_single_layers,
-            "axes_dim": list(config.axes_dims_rope),
             "theta": 10000,
             "patch_size": 2,
             "qkv_bias": True,
             "txt_ids_dims": [],
             "in_dim": config.approximator_num_channels,
             "hidden_dim": config.approximator_hidden_dim,
-            "out_dim": width,
+            "out_dim": config.attention_head_dim * config.num_attention_heads,
             "n_layers": config.approximator_layers,
         }
     )

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.comfyui import checkpoints
-from tests.comfyui.graphs import foundation, node, one_iteration, training
+from tests.comfyui.graphs import drawing, foundation, node, one_iteration, training
 from tests.comfyui.server import PromptRefused, Server
 from treegrpo.pictures.image_file import save_image
 
@@ -103,23 +103,7 @@ def test_a_finished_run_shows_what_its_lora_draws(server):
 def test_an_interrupt_keeps_what_was_learned_and_the_graph_goes_on(server):
     graph = training("interrupted", iterations=50)
     graph["load"] = node("LoraModelLoader", model=["model", 0], lora=["train", 1], strength_model=1.0, bypass=False)
-    graph["text"] = node("CLIPTextEncode", clip=["model", 1], text="bear")
-    graph["empty"] = node("EmptySD3LatentImage", width=64, height=64, batch_size=1)
-    graph["draw"] = node(
-        "KSampler",
-        model=["load", 0],
-        seed=0,
-        steps=4,
-        cfg=1.0,
-        sampler_name="euler",
-        scheduler="simple",
-        positive=["text", 0],
-        negative=["text", 0],
-        latent_image=["empty", 0],
-        denoise=1.0,
-    )
-    graph["decode"] = node("VAEDecode", samples=["draw", 0], vae=["model", 2])
-    graph["show"] = node("PreviewImage", images=["decode", 0])
+    graph |= drawing(model=["load", 0])
     running = server.queue(graph)
     while not (server.base / "output" / "treegrpo" / "interrupted" / "state.safetensors").exists():
         server.wait_for_event(running, "progress_state")
@@ -181,23 +165,8 @@ def test_what_is_left_at_0_suits_the_model(server):
     graph = foundation(rank=0, alpha=0.0)
     graph["plan"]["inputs"] |= dict.fromkeys(("method.depth", "steps", "cfg", "height"), 0)
     graph["plan"]["inputs"] |= {"scheduler": "auto", "policy": ["policy", 0]}  # the bundled model draws 64 x 64 only
-    graph["words"] = node("CLIPTextEncode", clip=["model", 1], text="bear")
-    graph["empty"] = node("EmptySD3LatentImage", width=["plan", 5], height=["plan", 5], batch_size=1)
-    graph["draw"] = node(
-        "KSampler",
-        model=["model", 0],
-        seed=0,
-        steps=["plan", 2],
-        cfg=["plan", 3],
-        sampler_name="euler",
-        scheduler=["plan", 4],
-        positive=["words", 0],
-        negative=["words", 0],
-        latent_image=["empty", 0],
-        denoise=1.0,
-    )
-    graph["decode"] = node("VAEDecode", samples=["draw", 0], vae=["model", 2])
-    graph["show"] = node("PreviewImage", images=["decode", 0])
+    graph |= drawing(steps=["plan", 2], cfg=["plan", 3], scheduler=["plan", 4])
+    graph["empty"]["inputs"] |= {"width": ["plan", 5], "height": ["plan", 5]}
     history = server.run(graph)
     assert history.error is None
     chosen, leaves, *_ = history.outputs["plan"]["text"][0].splitlines()
