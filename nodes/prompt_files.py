@@ -33,7 +33,7 @@ def read(text: str, file: str, images: Sequence[Tensor]) -> list[str]:
     the numbers of pictures and lines do not go together.
     """
     if file.endswith("/"):
-        return list(dict.fromkeys(instructions_in(_path(file))))
+        return list(instructions_in(_path(file)))
     lines = prompt_lines(text if file == NONE else _path(file).read_text(encoding="utf-8"))
     if not lines:
         raise UsageError(f"{'text' if file == NONE else 'file'}: there is no prompt in it; write one a line.")

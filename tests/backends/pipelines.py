@@ -34,6 +34,7 @@ from diffusers import (
     PixArtTransformer2DModel,
     QwenImage21Pipeline,
     QwenImage21Transformer2DModel,
+    QwenImageEditPlusPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
@@ -46,6 +47,7 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoTokenizer,
@@ -60,6 +62,7 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
+    Qwen2VLProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
@@ -75,6 +78,7 @@ from treegrpo.bundled import EMOJI_SD3
 FIRST_FAMILIES = ("sd15", "sd2_v", "sdxl", "sd3", "sd35", "flux", "qwen_image")
 MORE_FAMILIES = (
     "qwen_image_21",
+    "qwen_image_edit",
     "lumina2",
     "sana",
     "pixart_alpha",
@@ -98,8 +102,9 @@ SIDE = 16
 
 def side(family: str) -> int:
     """The side in pixels of the pictures that a family's tiny model draws."""
-    own = {"sd3": 32, "sd35": 32, "qwen_image": 64, "qwen_image_21": 64, "lumina2": 32, "sana": 64, "z_image": 32}
-    return own.get(family, SIDE)
+    if family.startswith("qwen_image") or family == "sana":
+        return 64
+    return 32 if family in ("sd3", "sd35", "lumina2", "z_image") else SIDE
 
 
 def tiny_pipeline(family: str) -> DiffusionPipeline:
@@ -122,6 +127,7 @@ def _pipeline(family: str) -> DiffusionPipeline:
             "flux": _flux,
             "qwen_image": _qwen,
             "qwen_image_21": _qwen_21,
+            "qwen_image_edit": _qwen_edit,
             "lumina2": _lumina2,
             "sana": _sana,
             "pixart_alpha": _pixart_alpha,
@@ -244,6 +250,19 @@ def _qwen() -> DiffusionPipeline:
     )
 
 
+def _qwen_edit() -> DiffusionPipeline:
+    # diffusers fixes how many pixels of a picture the network and the text encoder read; here they are fewer.
+    edit.VAE_IMAGE_SIZE, edit.CONDITION_IMAGE_SIZE = 64 * 64, 64 * 64
+    parts = _qwen().components
+    tokenizer = parts["tokenizer"]
+    tokenizer.add_tokens(["<|image_pad|>", "<|vision_start|>", "<|vision_end|>"], special_tokens=True)
+    config = parts["text_encoder"].config
+    config.text_config.vocab_size = len(tokenizer)
+    config.image_token_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    parts["text_encoder"] = Qwen2_5_VLForConditionalGeneration(config).eval()
+    return QwenImageEditPlusPipeline(**parts, processor=_Qwen2Processor(Qwen2VLImageProcessorPil(), tokenizer, None))
+
+
 def _qwen_21() -> DiffusionPipeline:
     tokenizer = _byte_tokenizer()
     tokenizer.add_tokens("<|image_pad|>", special_tokens=True)
@@ -270,15 +289,23 @@ def _qwen_21() -> DiffusionPipeline:
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True, shift_terminal=0.02),
         text_encoder=Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision)).eval(),
-        processor=_TextProcessor(Qwen2VLImageProcessorPil(), tokenizer, None, chat_template=CHAT),
+        processor=_Qwen3Processor(Qwen2VLImageProcessorPil(), tokenizer, None, chat_template=CHAT),
     )
 
 
-class _TextProcessor(Qwen3VLProcessor):
-    """Qwen3-VL's processor without its part for videos, which needs torchvision where texts do not."""
+class _WithoutVideos:
+    """Of a processor, all but its part for videos, which needs torchvision where texts and pictures do not."""
 
     def check_argument_for_proper_class(self, argument_name: str, argument: object) -> type:
         return type(argument)
+
+
+class _Qwen2Processor(_WithoutVideos, Qwen2VLProcessor):
+    pass
+
+
+class _Qwen3Processor(_WithoutVideos, Qwen3VLProcessor):
+    pass
 
 
 def _lumina2() -> DiffusionPipeline:

@@ -95,18 +95,6 @@ def test_diffusers_draws_the_same_pictures_from_the_lora_file(tmp_path, alpha):
     assert np.abs(without - stock).mean() > 1e-2, "the LoRA must change the pictures"
 
 
-def test_each_text_is_encoded_once(monkeypatch):
-    policy = open_policy()
-    encoded = []
-    encode = policy.family.encode
-    monkeypatch.setattr(policy.family, "encode", lambda p, texts, n: encoded.extend(texts) or encode(p, texts, n))
-    first = policy.embed(["bear", "frog", "bear"])
-    second = policy.embed(["frog", "bell", "bear"])
-    assert encoded == ["bear", "frog", "bell"]
-    assert torch.equal(first[0][0], second[0][2])
-    assert torch.equal(first[1][1], second[1][0])
-
-
 def test_adapter_state_round_trip_and_foreign_adapters(policy):
     other = open_policy()
     other.load_adapter_state(policy.adapter_state())

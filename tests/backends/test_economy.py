@@ -285,19 +285,6 @@ def test_only_parts_at_work_are_on_the_device_while_an_offloaded_policy_trains(f
     assert all(found == {policy.network, vae} for found in seen["vae"])
 
 
-def test_prompts_are_encoded_once(monkeypatch):
-    policy = open_tiny("sd15")
-    encoded = []
-    encode = policy.family.encode
-    monkeypatch.setattr(policy.family, "encode", lambda *given: encoded.append(given[1]) or encode(*given))
-    first = policy.embed(PROMPTS)
-    assert all(torch.equal(a, b) for a, b in zip(policy.embed(PROMPTS), first, strict=True))
-    assert encoded == [[text] for text in PROMPTS]
-    with policy.without_embeddings():
-        assert all(torch.equal(a, b) for a, b in zip(policy.embed(PROMPTS), first, strict=True))
-    assert encoded == [[text] for text in PROMPTS] * 2
-
-
 def test_what_is_moved_does_not_count_as_what_the_work_needs(monkeypatch):
     plain, policy = open_tiny("sd15", 2.0), open_tiny("sd15", 2.0)
     copies = []

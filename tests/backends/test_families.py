@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, QwenImageEditPlusPipeline
 
 from tests.backends.pipelines import FAMILIES, FIRST_FAMILIES, MORE_FAMILIES, side, tiny_pipeline
 from tests.small_runs import scramble, small_config
@@ -17,13 +17,25 @@ from treegrpo.method.plan import preset
 from treegrpo.method.process import Kernel, Path
 from treegrpo.method.sample import decode, sample
 from treegrpo.method.update import UpdateSettings, update
+from treegrpo.pictures.image_file import to_pil
+from treegrpo.pictures.instruction import Instruction
 from treegrpo.rewards.colour import Brightness
 from treegrpo.run import lora_file
 from treegrpo.run.folder import RunFolder
 from treegrpo.training.trainer import train
 
 PROMPTS = ["bear", "a frog in the rain"]
-LENGTHS = {"qwen_image": 320, "qwen_image_21": 120, "lumina2": 200, "z_image": 80, "flux2": 320, "flux2_klein": 80}
+_PICTURES = [torch.linspace(0, 1, 32 * 64 * 3).reshape(32, 64, 3), torch.linspace(1, 0, 32 * 32 * 3).reshape(32, 32, 3)]
+INSTRUCTIONS = [Instruction(prompt, picture) for prompt, picture in zip(PROMPTS, _PICTURES, strict=True)]
+LENGTHS = {
+    "qwen_image": 320,
+    "qwen_image_21": 120,
+    "qwen_image_edit": 400,
+    "lumina2": 200,
+    "z_image": 80,
+    "flux2": 320,
+    "flux2_klein": 80,
+}
 """Tokens of prompts; these wrap them in a text, of which every letter is a token to the tiny tokenizer."""
 LENGTH = 24
 STEPS = 5
@@ -38,6 +50,7 @@ PATCHED = (
     "FluxPipeline",
     "QwenImagePipeline",
     "QwenImage21Pipeline",
+    "QwenImageEditPlusPipeline",
     "Lumina2Pipeline",
     "PixArtAlphaPipeline",
     "PixArtSigmaPipeline",
@@ -52,8 +65,14 @@ IDLE = {
     "sd3": {"transformer_blocks.2.attn.add_q_proj"},
     "sd35": {"transformer_blocks.2.attn.add_q_proj"},
     "qwen_image": {f"transformer_blocks.1.{name}" for name in _TEXT_SIDE},
+    "qwen_image_edit": {f"transformer_blocks.1.{name}" for name in _TEXT_SIDE},
 }
 """Layers that do not act on the picture: nobody reads what the last block writes to the text. SD3's has no more."""
+
+
+def prompts_of(family):
+    """Two, of other lengths; those that change pictures, ones of other shapes."""
+    return INSTRUCTIONS if family == "qwen_image_edit" else PROMPTS
 
 
 def open_tiny(family, guidance=1.0, **settings):
@@ -78,7 +97,7 @@ def stock_images(pipeline, noise, guidance):
     options = {"num_inference_steps": STEPS, "height": size, "width": size, "output_type": "np"}
     if name in ("FluxPipeline", "QwenImagePipeline", "ChromaPipeline"):
         noise = pipeline._pack_latents(noise, *noise.shape)
-    if name == "QwenImage21Pipeline":
+    if name in ("QwenImage21Pipeline", "QwenImageEditPlusPipeline"):
         return _apart(pipeline, noise, {**options, "negative_prompt": "", "true_cfg_scale": guidance})
     if name == "QwenImagePipeline":
         guided = {"negative_prompt": "", "true_cfg_scale": guidance}
@@ -105,10 +124,16 @@ def stock_images(pipeline, noise, guidance):
 
 
 def _apart(pipeline, noise, options):
-    """Pictures of Qwen-Image 2.1, one by one, since what it draws hangs on the longest prompt; over white."""
-    rows = zip(PROMPTS, noise.flatten(2).transpose(1, 2).split(1), strict=True)
-    images = np.concatenate([pipeline(prompt, latents=latents, **options).images for prompt, latents in rows])
-    return images[..., :3] * images[..., 3:] + 1 - images[..., 3:]
+    """Pictures of pipelines that draw them one by one, or as the longest prompt wants; transparent ones over white."""
+    if isinstance(pipeline, QwenImageEditPlusPipeline):
+        rows = pipeline._pack_latents(noise, *noise.shape).split(1)
+        calls = [{"prompt": str(each), "image": to_pil(each.reference)} for each in INSTRUCTIONS]
+    else:
+        rows, calls = noise.flatten(2).transpose(1, 2).split(1), [{"prompt": prompt} for prompt in PROMPTS]
+    each = zip(rows, calls, strict=True)
+    images = np.concatenate([pipeline(**call, latents=latents, **options).images for latents, call in each])
+    alpha = images[..., 3:] if images.shape[-1] == 4 else 1
+    return images[..., :3] * alpha + 1 - alpha
 
 
 @pytest.mark.parametrize(
@@ -121,7 +146,7 @@ def _apart(pipeline, noise, options):
 def test_ode_samples_equal_the_stock_pipeline(family, guidance):
     policy = open_tiny(family, guidance)
     noise = policy.initial_noise(2, float(policy.sigmas(STEPS)[0]), torch.Generator().manual_seed(0))
-    ours = decode(policy, sample(policy, PROMPTS, STEPS, torch.Generator().manual_seed(0), SIZES), SIZES)
+    ours = decode(policy, sample(policy, prompts_of(family), STEPS, torch.Generator().manual_seed(0), SIZES), SIZES)
     stock = stock_images(tiny_pipeline(family), noise, guidance)
     # Five steps of float32 that round in another order; a grey level is 4e-3.
     assert np.abs(ours.numpy() - stock).max() < 1e-3
@@ -145,9 +170,9 @@ def test_guidance_and_prompt_change_the_prediction(family, guidance):
     sigma = float(policy.sigmas(STEPS)[1])
     x = policy.initial_noise(2, sigma, torch.Generator().manual_seed(1))
     with torch.no_grad():
-        first = policy.denoise(x, sigma, PROMPTS)
-        other = policy.denoise(x, sigma, PROMPTS[::-1])
-        plain = open_tiny(family).denoise(x, sigma, PROMPTS)
+        first = policy.denoise(x, sigma, prompts_of(family))
+        other = policy.denoise(x, sigma, prompts_of(family)[::-1])
+        plain = open_tiny(family).denoise(x, sigma, prompts_of(family))
     assert not torch.equal(first, other)
     assert torch.equal(first, plain) == (guidance == 1.0)
 
@@ -165,7 +190,7 @@ def test_first_ratio_is_exactly_one(family, guidance):
     policy = open_tiny(family, guidance)
     scramble(policy)
     plan = preset("treegrpo", steps=STEPS, window=(1, 2), branch=2, roots=1)
-    tree = grow(policy, PROMPTS, plan, Kernel("cps"), torch.Generator().manual_seed(0), SIZES)
+    tree = grow(policy, prompts_of(family), plan, Kernel("cps"), torch.Generator().manual_seed(0), SIZES)
     tree = with_advantages(tree.with_rewards({"r": torch.randn(8)}), {"r": 1.0})
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3)
     statistics = update(policy, tree, optimizer, UpdateSettings(passes=2, kl=0.1), SIZES.training)
@@ -206,7 +231,7 @@ def test_lora_gradient_equals_finite_differences(family, monkeypatch):
         weight.data = weight.data.double()
 
     def loss():
-        return (policy.denoise(x, sigma, PROMPTS).double() * probe).sum()
+        return (policy.denoise(x, sigma, prompts_of(family)).double() * probe).sum()
 
     gradient = torch.autograd.grad(loss(), weights, allow_unused=True)
     gradient = [torch.zeros_like(w) if g is None else g for g, w in zip(gradient, weights, strict=True)]
@@ -229,7 +254,7 @@ def test_diffusers_draws_the_same_pictures_from_the_lora_file(family, tmp_path):
     scramble(policy, scale=0.3)
     file = tmp_path / "lora.safetensors"
     lora_file.write(file, policy.adapter_state(), rank=2, alpha=4.0)
-    ours = decode(policy, sample(policy, PROMPTS, STEPS, torch.Generator().manual_seed(0), SIZES), SIZES)
+    ours = decode(policy, sample(policy, prompts_of(family), STEPS, torch.Generator().manual_seed(0), SIZES), SIZES)
     noise = policy.initial_noise(2, float(policy.sigmas(STEPS)[0]), torch.Generator().manual_seed(0))
     pipeline = tiny_pipeline(family)
     without = stock_images(pipeline, noise, 1.0)
@@ -246,7 +271,7 @@ def test_adapter_state_restores_the_prediction(family):
     sigma = float(policy.sigmas(STEPS)[1])
     x = policy.initial_noise(2, sigma, torch.Generator().manual_seed(1))
     with torch.no_grad():
-        assert torch.equal(policy.denoise(x, sigma, PROMPTS), other.denoise(x, sigma, PROMPTS))
+        assert torch.equal(policy.denoise(x, sigma, prompts_of(family)), other.denoise(x, sigma, prompts_of(family)))
 
 
 @pytest.mark.parametrize("family", ["sd15", "sd2_v", "sdxl", "pixart_sigma"])
@@ -255,7 +280,7 @@ def test_noise_predictors_live_on_the_ve_path_and_refuse_kernels_of_flows(family
     assert policy.path is Path.VE
     plan = preset("treegrpo", steps=STEPS, window=(1, 2), branch=2, roots=1)
     with pytest.raises(UsageError, match="flow models only"):
-        grow(policy, PROMPTS, plan, Kernel("flow_sde"), torch.Generator().manual_seed(0), SIZES)
+        grow(policy, prompts_of(family), plan, Kernel("flow_sde"), torch.Generator().manual_seed(0), SIZES)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -279,12 +304,18 @@ def test_a_distilled_model_runs_once_per_picture():
     assert rows == [2]
 
 
+def test_words_that_do_not_fit_beside_their_picture_are_refused():
+    policy = DiffusersPolicy(tiny_pipeline("qwen_image_edit"), height=64, width=64, max_sequence_length=300)
+    with pytest.raises(UsageError, match=r'"bear" and its picture take 3\d\d tokens and 300 are kept'):
+        policy.prepare(INSTRUCTIONS)
+
+
 def train_for(family, folder, iterations, resume=False):
     """So many iterations of a run, on a tiny pipeline; returns what they leave behind."""
     policy = open_tiny(family)
     config = small_config(folder.parent)
     with RunFolder(folder, resume) as run:
-        reports = list(islice(train(policy, [(Brightness(), 1.0)], config, run, PROMPTS), iterations))
+        reports = list(islice(train(policy, [(Brightness(), 1.0)], config, run, prompts_of(family)), iterations))
         assert len(reports) == iterations
         assert all(report.spread["brightness"] > 0 and report.grad_norm[0] > 0 for report in reports)
         return run.lora_file.read_bytes(), run.state_file.read_bytes()
@@ -300,13 +331,17 @@ def test_a_resumed_run_ends_with_the_same_weights(family, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "family", ["qwen_image", "qwen_image_21", "lumina2", pytest.param("sana", marks=pytest.mark.long), "pixart_sigma"]
+    "family",
+    [
+        *("qwen_image", "qwen_image_21", "qwen_image_edit", "lumina2", "pixart_sigma"),
+        pytest.param("sana", marks=pytest.mark.long),
+    ],
 )
 def test_shapes_alone_tell_what_a_training_step_takes(family):
     """As `treegrpo plan --recipe` does, for a prompt that has all its tokens; of the others test_prediction knows."""
     meta = torch.device("meta")
     real, outline = open_tiny(family), open_tiny(family, pipeline=tiny_pipeline(family).to(meta), device=meta)
-    prompts = ["bear" * 100]
+    prompts = [INSTRUCTIONS[0]] if family == "qwen_image_edit" else ["bear" * 100]
     x = real.initial_noise(1, 1.0, torch.Generator().manual_seed(1))
     outline.denoise(x.to(meta), 0.9, prompts)  # brings Qwen's tables of positions to the device, where they stay
     found = outline.training_bytes(x.to(meta), 0.9, prompts)

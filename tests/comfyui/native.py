@@ -36,6 +36,7 @@ def native(family: str, network: nn.Module) -> ModelPatcher:
         "sd35": _sd3,
         "flux": _flux,
         "qwen_image": _qwen_image,
+        "qwen_image_edit": _qwen_image,
         "lumina2": _lumina2,
         "pixart_alpha": _pixart,
         "pixart_sigma": _pixart,
@@ -64,9 +65,9 @@ def predict(family: str, model: ModelPatcher, x: Tensor, sigma: float, given: Co
     """x0 for the conditioning of treegrpo's family of the same name, as ComfyUI computes it with all patches."""
     management.load_models_gpu([model])
     sigmas = torch.full((len(x),), sigma)
-    if family == "qwen_image":
-        words, mask = given
-        more = {"attention_mask": mask.long()}
+    if family in ("qwen_image", "qwen_image_edit"):
+        words, mask, *pictures = given
+        more = {"attention_mask": mask.long(), "ref_latents": [picture.unsqueeze(2) for picture in pictures]}
         return model.model.apply_model(x.unsqueeze(2), sigmas, c_crossattn=words, **more).squeeze(2)
     if family in APART:
         return torch.cat([_apart(family, model, *row, sigma) for row in zip(x.split(1), *given, strict=True)])

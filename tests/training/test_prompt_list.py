@@ -3,6 +3,7 @@ import torch
 
 from treegrpo.errors import UsageError
 from treegrpo.pictures.image_file import save_image
+from treegrpo.training.config_file import read_prompts
 from treegrpo.training.prompt_list import instructions_in
 
 
@@ -10,8 +11,8 @@ def test_pictures_come_with_the_lines_beside_them(tmp_path):
     for name, grey in (("b", 0.2), ("a", 0.6)):
         save_image(tmp_path / f"{name}.png", torch.full((2, 2, 3), grey))
     (tmp_path / "a.txt").write_text("make it blue\n# no prompt\nadd a hat\n", encoding="utf-8")
-    (tmp_path / "b.txt").write_text("make it blue", encoding="utf-8")
-    found = instructions_in(tmp_path)
+    (tmp_path / "b.txt").write_text("make it blue\nmake it blue", encoding="utf-8")
+    found = read_prompts(tmp_path)
     assert [str(each) for each in found] == ["make it blue", "add a hat", "make it blue"]
     assert [float(each.reference.mean()) for each in found] == pytest.approx([0.6, 0.6, 0.2])
 

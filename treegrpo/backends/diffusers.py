@@ -17,9 +17,11 @@ from torch import Tensor
 from ..errors import UsageError
 from ..memory.live_bytes import peak_bytes, training_bytes
 from ..method.process import Path
+from ..pictures.instruction import Instruction, reference_of
 from .adapter_precision import compute_like_input
 from .adapter_state import check_fits
-from .families.family import Conditioning, VaryingCalls, encode_all, file_state
+from .encoded_texts import EncodedTexts
+from .families.family import VaryingCalls, file_state
 from .families.registry import FAMILIES
 from .pipeline_file import load_pipeline
 from .placement import Placement
@@ -90,13 +92,11 @@ class DiffusersPolicy:
         self.drawing_guidance = guidance
         self.guidance = guidance if training_guidance is None else training_guidance
         self.negative_prompt = negative_prompt
-        self.max_sequence_length = max_sequence_length
         side = self.family.native_size(pipeline)
         self.latent_shape = self.family.latent_shape(pipeline, height or side, width or side)
         self.lora = lora
         self.economy = economy
         self.network = getattr(pipeline, self.family.NETWORK)
-        self._embeddings: dict[tuple[str, bool], Conditioning] = {}
         for module in pipeline.components.values():
             if isinstance(module, torch.nn.Module):
                 module.requires_grad_(False).eval()
@@ -120,6 +120,7 @@ class DiffusersPolicy:
 
             shard(self.network, self.family.BLOCKS, self.parameters(), device)
         self.placement = Placement(pipeline, self.network, device, economy.offload, sharded)
+        self.texts = EncodedTexts(self.family, pipeline, self.placement, max_sequence_length)
         if economy.tiled_decode:
             pipeline.vae.enable_tiling()
         if economy.gradient_checkpointing:
@@ -182,7 +183,7 @@ class DiffusersPolicy:
     def _guided(self, x: Tensor, sigma: float, prompts: list[str]) -> Tensor:
         if self.guidance == 1 or self.distilled:
             return self._predict(x, sigma, prompts)
-        negatives = [self.negative_prompt] * len(prompts)
+        negatives = [self._opposite(prompt) for prompt in prompts]
         if self.economy.fused_guidance:
             unconditional, conditional = self._predict(torch.cat([x, x]), sigma, prompts, negatives).chunk(2)
         else:
@@ -190,9 +191,17 @@ class DiffusersPolicy:
         return self.family.guide(x, unconditional, conditional, self.guidance)
 
     def _predict(self, x: Tensor, sigma: float, prompts: list[str], negatives: Sequence[str] = ()) -> Tensor:
-        conditioning = self.embed(prompts, negatives)
+        groups = self.texts.conditioning(prompts, negatives)
         self.placement.bring_network()
-        return self.family.predict(self.pipeline, x, sigma, conditioning, self.guidance)
+        if len(groups) == 1:
+            return self.family.predict(self.pipeline, x, sigma, groups[0][1], self.guidance)
+        found = [self.family.predict(self.pipeline, x[rows], sigma, given, self.guidance) for rows, given in groups]
+        return torch.cat(found)[torch.cat([rows for rows, _ in groups]).argsort()]
+
+    def _opposite(self, prompt: str) -> str:
+        """The negative prompt, which goes with the picture that the prompt changes, if there is one."""
+        picture = reference_of(prompt)
+        return self.negative_prompt if picture is None else Instruction(self.negative_prompt, picture)
 
     def drawing(self) -> AbstractContextManager[None]:
         """See Policy.drawing."""
@@ -209,28 +218,8 @@ class DiffusersPolicy:
     def prepare(self, prompts: Sequence[str]) -> None:
         """See Policy.prepare."""
         guided = {self.guidance, self.drawing_guidance} != {1} and not self.distilled
-        self.embed(prompts, [self.negative_prompt] if guided else [])
+        self.texts.conditioning(prompts, [self._opposite(prompt) for prompt in prompts] if guided else [])
         self.placement.bring_network()
-
-    @torch.no_grad()
-    def embed(self, prompts: Sequence[str], negatives: Sequence[str] = ()) -> Conditioning:
-        """The conditioning of every negative prompt and then of every prompt, each encoded once in the policy's life.
-
-        Each is encoded alone: in company its last digits would depend on the company, and a resumed run meets its
-        prompts in another order. Embeddings wait on the CPU: thousands of long prompts would fill a device.
-        """
-        texts = [*((text, True) for text in negatives), *((text, False) for text in prompts)]
-        distinct = list(dict.fromkeys(texts))
-        new = [text for text in distinct if text not in self._embeddings]
-        if new:
-            self.placement.bring_encoders()
-            for text, negative in new:
-                encoded = encode_all(self.family, self.pipeline, [text], self.max_sequence_length, negative)
-                self._embeddings[text, negative] = tuple(part if part.is_meta else part.cpu() for part in encoded)
-        place = {text: i for i, text in enumerate(distinct)}
-        rows = torch.tensor([place[text] for text in texts], device=self.device)
-        columns = zip(*(self._embeddings[text] for text in distinct), strict=True)
-        return tuple(torch.cat(column).to(self.device)[rows] for column in columns)
 
     def decoding_bytes(self, latents: Tensor) -> int:
         """See Policy.decoding_bytes."""
@@ -239,7 +228,7 @@ class DiffusersPolicy:
 
     def without_embeddings(self) -> AbstractContextManager[None]:
         """A context in which nothing has been encoded yet."""
-        return temporarily(self, _embeddings={})
+        return temporarily(self.texts, encoded={})
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

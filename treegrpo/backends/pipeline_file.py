@@ -30,21 +30,21 @@ from .families.registry import FAMILIES
 
 INDEX = "model_index.json"
 CHECKPOINT_KINDS = {
-    "v1": "StableDiffusionPipeline",
-    "v2": "StableDiffusionPipeline",
-    "xl_base": "StableDiffusionXLPipeline",
-    "sd3": "StableDiffusion3Pipeline",
-    "sd35_medium": "StableDiffusion3Pipeline",
-    "sd35_large": "StableDiffusion3Pipeline",
-    "flux-dev": "FluxPipeline",
-    "flux-schnell": "FluxPipeline",
-    "qwen-image": "QwenImagePipeline",
-    "qwen-image-2.1": "QwenImage21Pipeline",
-    "lumina2": "Lumina2Pipeline",
-    "z-image-turbo": "ZImagePipeline",
-    "chroma": "ChromaPipeline",
+    "v1": ("StableDiffusionPipeline",),
+    "v2": ("StableDiffusionPipeline",),
+    "xl_base": ("StableDiffusionXLPipeline",),
+    "sd3": ("StableDiffusion3Pipeline",),
+    "sd35_medium": ("StableDiffusion3Pipeline",),
+    "sd35_large": ("StableDiffusion3Pipeline",),
+    "flux-dev": ("FluxPipeline",),
+    "flux-schnell": ("FluxPipeline",),
+    "qwen-image": ("QwenImagePipeline", "QwenImageEditPlusPipeline"),
+    "qwen-image-2.1": ("QwenImage21Pipeline",),
+    "lumina2": ("Lumina2Pipeline",),
+    "z-image-turbo": ("ZImagePipeline",),
+    "chroma": ("ChromaPipeline",),
 }
-"""diffusers' names of checkpoint layouts, and one that it has no name for -> the pipeline that they become."""
+"""diffusers' names of checkpoint layouts, and one that it has no name for -> what they may become."""
 DENOISER = "model.diffusion_model."
 WITHOUT_PREFIX = ("txt_norm.weight", "layers.0.adaLN_modulation.1.weight")
 """Weights of Qwen-Image and Lumina 2, whose denoisers diffusers converts under names without that prefix alone."""
@@ -107,15 +107,16 @@ def _from_file(file: Path, dtype: torch.dtype, config: str | None) -> DiffusionP
     options = {"local_files_only": True, "dtype": dtype}
     try:
         index = DiffusionPipeline.load_config(source, local_files_only=True)
-        if index["_class_name"] != CHECKPOINT_KINDS[kind]:
-            raise ValueError(f'it is a {index["_class_name"]}, and "{kind}" files need a {CHECKPOINT_KINDS[kind]}')
+        if index["_class_name"] not in CHECKPOINT_KINDS[kind]:
+            needed = " or ".join(CHECKPOINT_KINDS[kind])
+            raise ValueError(f'it is a {index["_class_name"]}, and "{kind}" files need a {needed}')
         parts = {}
         for part in ["unet" if "unet" in index else "transformer"] + ["vae"] * has_vae:
             component = getattr(diffusers, index[part][1])
             # a copy, since what is converted is taken out of it
             parts[part] = component.from_single_file(dict(weights), config=source, subfolder=part, **options)
         if whole:
-            made = getattr(diffusers, CHECKPOINT_KINDS[kind])
+            made = getattr(diffusers, index["_class_name"])
             return made.from_single_file(str(file), config=source, **parts, **options)
         return DiffusionPipeline.from_pretrained(source, **parts, **options)
     except (OSError, ValueError, LookupError, RuntimeError, SingleFileComponentError) as error:

@@ -21,6 +21,7 @@ BESIDE = (
 
 def model_rows() -> list[tuple[str, ...]]:
     """A row for each family, as HEADER says: the models, and the diffusers pipelines that they come as."""
+    in_one_file = {pipeline for pipelines in CHECKPOINT_KINDS.values() for pipeline in pipelines}
     families: dict[str, tuple[Family, list[str]]] = {}
     for pipeline, family in FAMILIES.items():
         families.setdefault(family.NAMES, (family, []))[1].append(pipeline)
@@ -28,7 +29,7 @@ def model_rows() -> list[tuple[str, ...]]:
         (
             names,
             ", ".join(pipelines),
-            "yes" if not set(pipelines).isdisjoint(CHECKPOINT_KINDS.values()) else "no",
+            "yes" if not in_one_file.isdisjoint(pipelines) else "no",
             PATHS[family.PATH],
             family.NETWORK,
             "distilled" if family.DISTILLED else "classifier-free",

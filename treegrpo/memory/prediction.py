@@ -19,7 +19,6 @@ from ..method.policy import Policy
 from .live_bytes import TrainingBytes, peak_bytes, training_bytes
 
 META = torch.device("meta")
-PROMPT = "a prompt"
 OPTIMIZER_BYTES = 8
 """AdamW keeps two float32 moments of every weight."""
 
@@ -59,9 +58,16 @@ class MemoryPlan:
 
 
 def predict(
-    policy: Policy, modules: Modules, plan: TreePlan, prompts: int, sizes: BatchSizes, *, reuse_graphs: bool
+    policy: Policy,
+    modules: Modules,
+    plan: TreePlan,
+    prompt: str,
+    prompts: int,
+    sizes: BatchSizes,
+    *,
+    reuse_graphs: bool,
 ) -> MemoryPlan:
-    """The memory of iterations of `plan` for so many prompts on one device, with the rewards elsewhere.
+    """The memory of iterations of `plan` for so many prompts like `prompt` on one device, with the rewards elsewhere.
 
     policy: on `meta`. sizes: of the batches. reuse_graphs: whether the first update uses the rollout's.
     """
@@ -86,11 +92,11 @@ def predict(
 
     def draw() -> Tensor:
         with torch.no_grad():
-            return policy.denoise(rollout, sigma, [PROMPT] * len(rollout))
+            return policy.denoise(rollout, sigma, [prompt] * len(rollout))
 
     def train(nodes: int) -> TrainingBytes:
         x = _rows(shape, nodes)
-        return training_bytes(lambda: policy.denoise(x, sigma, [PROMPT] * nodes), policy.parameters())
+        return training_bytes(lambda: policy.denoise(x, sigma, [prompt] * nodes), policy.parameters())
 
     steps = {nodes: train(nodes) for nodes in {max(batches), *reused}}
     graphs = sum(steps[nodes].kept for nodes in reused)

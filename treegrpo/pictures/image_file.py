@@ -21,13 +21,18 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 def save_image(path: Path, pixels: Tensor) -> None:
     """Write one picture float32 [H, W, 3] in 0..1 as PNG."""
     file = BytesIO()
-    Image.fromarray(_bytes(pixels)).save(file, format="PNG")
+    to_pil(pixels).save(file, format="PNG")
     write_bytes(path, file.getvalue())
 
 
 def digest(pixels: Tensor) -> str:
     """What tells pictures float32 in 0..1 from others, by what a file would hold of them."""
     return sha256(_bytes(pixels).tobytes()).hexdigest()
+
+
+def to_pil(pixels: Tensor) -> Image.Image:
+    """One picture float32 [H, W, 3] in 0..1, with 256 levels of each colour."""
+    return Image.fromarray(_bytes(pixels))
 
 
 def _bytes(pixels: Tensor) -> np.ndarray:

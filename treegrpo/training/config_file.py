@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .config import Config, make_table
-from .prompt_list import prompt_lines
+from .prompt_list import instructions_in, prompt_lines
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,7 +43,7 @@ def parse_config(tables: dict[str, Any], source: str) -> Config:
 
 
 def read_prompts(source: Path | str | list[str]) -> list[str]:
-    """The prompts of a text file, one a line; blank lines and lines that start with # do not count. A list is itself.
+    """The prompts of a text file, one a line, or of a folder, see instructions_in. A list is itself.
 
     Raises UsageError when the file cannot be read, and when there is no prompt.
     """
@@ -51,6 +51,8 @@ def read_prompts(source: Path | str | list[str]) -> list[str]:
         if not source:
             raise UsageError("prompts: the list is empty; write at least one prompt.")
         return source
+    if Path(source).is_dir():
+        return list(instructions_in(Path(source)))
     try:
         text = Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

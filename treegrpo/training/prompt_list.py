@@ -16,7 +16,7 @@ def prompt_lines(text: str) -> list[str]:
 
 
 def instructions_in(folder: Path) -> list[Instruction]:
-    """The instructions in a folder: for every picture, such as bear.png, the lines of bear.txt.
+    """The instructions in a folder: for every picture, such as bear.png, those of bear.txt, each once.
 
     Raises UsageError when a picture has no words, and when there is no picture.
     """
@@ -25,9 +25,9 @@ def instructions_in(folder: Path) -> list[Instruction]:
         words = picture.with_suffix(".txt")
         lines = prompt_lines(words.read_text(encoding="utf-8")) if words.exists() else []
         if not lines:
-            raise UsageError(f'file: "{picture.name}" has no words in "{words.name}" beside it; write what to change.')
+            raise UsageError(f'prompts: "{picture.name}" has no words in "{words.name}" beside it; write them.')
         pixels = read_image(picture)
         found += [Instruction(line, pixels) for line in lines]
     if not found:
-        raise UsageError(f'file: there is no picture in "{folder.name}"; put pictures and their words there.')
-    return found
+        raise UsageError(f'prompts: there is no picture in "{folder.name}"; put pictures and their words there.')
+    return list(dict.fromkeys(found))

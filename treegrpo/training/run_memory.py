@@ -6,10 +6,13 @@ import torch
 
 from ..errors import UsageError
 from ..memory.batch_sizes import batch_sizes
-from ..memory.prediction import META, PROMPT, MemoryPlan, Modules, predict
+from ..memory.prediction import META, MemoryPlan, Modules, predict
 from ..method.grow import BatchSizes
+from ..pictures.instruction import Instruction
 from .assemble import lora_settings, policy_options
 from .config import Config
+
+PROMPT = "a prompt"
 
 
 def run_memory(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
@@ -19,6 +22,7 @@ def run_memory(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
     Raises UsageError where the model's configuration is not at hand, and when one picture does not fit the budget.
     """
     from ..backends.diffusers import DiffusersPolicy
+    from ..backends.families.family import ChangesPictures
     from ..backends.skeleton import skeleton
 
     dtype = getattr(torch, config.model.dtype or "bfloat16")
@@ -32,12 +36,14 @@ def run_memory(config: Config, sizes: BatchSizes | None = None) -> MemoryPlan:
     else:
         pipeline = skeleton(config.model.path, dtype)
     policy = DiffusersPolicy(pipeline, lora_settings(config.lora), device=META, **policy_options(config.model))
+    prompt = Instruction(PROMPT, torch.zeros(1, 1, 3)) if isinstance(policy.family, ChangesPictures) else PROMPT
     modules = Modules(policy.network, policy.placement.encoders, pipeline.vae, config.model.offload)
     return predict(
         policy,
         modules,
         config.make_plan(0, torch.Generator().manual_seed(0)),  # all windows keep the same nodes, so any will do
+        prompt,
         config.train.prompts_per_iteration,
-        sizes or batch_sizes(policy, [PROMPT], config.plan.steps, config.train.memory_gb),
+        sizes or batch_sizes(policy, [prompt], config.plan.steps, config.train.memory_gb),
         reuse_graphs=config.train.reuse_graphs,
     )

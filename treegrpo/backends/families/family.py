@@ -41,7 +41,7 @@ class Family(Protocol):
         ...
 
     def encode(self, pipeline: Any, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
-        """The conditioning of every text; its shapes do not depend on the texts."""
+        """The conditioning of every text; see VaryingCalls where shapes depend on the texts."""
         ...
 
     def predict(self, pipeline: Any, x: Tensor, sigma: float, conditioning: Conditioning, guidance: float) -> Tensor:
@@ -71,11 +71,20 @@ class OwnNegatives(Protocol):
 
 
 @runtime_checkable
+class ChangesPictures(Protocol):
+    """A family whose prompts say what to change in a picture."""
+
+    def encode_picture(self, pipeline: Any, picture: Tensor) -> Tensor:
+        """What the network is told about a picture float32 [H, W, 3] in 0..1: [1, ...], in the VAE's presence."""
+        ...
+
+
+@runtime_checkable
 class VaryingCalls(Protocol):
-    """A family whose predict() runs the network more or less often, as the texts are."""
+    """A family whose conditioning has other shapes for other texts, which then go in network calls of their own."""
 
     CALLS_VARY: str
-    """What decides how often: "for every ..."."""
+    """What decides on the shapes: "for every ..."."""
 
 
 @runtime_checkable

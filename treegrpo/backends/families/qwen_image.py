@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import QwenImagePipeline
@@ -62,19 +63,20 @@ def padded(words: Tensor, mask: Tensor | None, length: int) -> Conditioning:
 def predict(
     pipeline: QwenImagePipeline, x: Tensor, sigma: float, conditioning: Conditioning, guidance: float
 ) -> Tensor:
-    """x0 = x - sigma v."""
-    words, mask = conditioning
+    """x0 = x - sigma v; behind the state, the network reads the pictures that are changed, if there are any."""
+    words, mask, *pictures = conditioning
     network = pipeline.transformer
-    height, width = x.shape[2:]
+    seen = [x, *pictures]
+    rows = [to_patches(each) for each in seen]
     velocity = network(
-        hidden_states=to_patches(x).to(network.dtype),
+        hidden_states=torch.cat(rows, 1).to(network.dtype),
         timestep=torch.full((len(x),), sigma, device=x.device),
         encoder_hidden_states=words,
         encoder_hidden_states_mask=mask,
-        img_shapes=[[(1, height // PATCH, width // PATCH)]] * len(x),
+        img_shapes=[[(1, each.shape[2] // PATCH, each.shape[3] // PATCH) for each in seen]] * len(x),
         return_dict=False,
     )[0]
-    return x - sigma * from_patches(velocity.float(), height, width)
+    return x - sigma * from_patches(velocity[:, : rows[0].shape[1]].float(), *x.shape[2:])
 
 
 def guide(x: Tensor, unconditional: Tensor, conditional: Tensor, guidance: float) -> Tensor:
@@ -87,8 +89,12 @@ def guide(x: Tensor, unconditional: Tensor, conditional: Tensor, guidance: float
 def decode(pipeline: QwenImagePipeline, latents: Tensor) -> Tensor:
     """Images float32 [N, H, W, 3] in 0..1; the VAE is one of videos and decodes a single frame."""
     vae = pipeline.vae
-    mean, std = (
-        latents.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (vae.config.latents_mean, vae.config.latents_std)
-    )
+    mean, std = statistics(vae, latents)
     raw = (latents * std + mean).unsqueeze(2)
     return to_images(vae.decode(raw.to(vae.dtype), return_dict=False)[0][:, :, 0])
+
+
+def statistics(vae: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the standard deviation [1, C, 1, 1] of what the VAE encodes, where the latents are."""
+    mean, std = (latents.new_tensor(numbers) for numbers in (vae.config.latents_mean, vae.config.latents_std))
+    return mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)

@@ -52,29 +52,21 @@ def native_size(pipeline: QwenImage21Pipeline) -> int:
 
 @masked_words
 def encode(pipeline: QwenImage21Pipeline, texts: Sequence[str], max_sequence_length: int) -> Conditioning:
-    """(token embeddings [N, L, D], which of them are words: bool [N, L]), all cut or padded to L tokens."""
-    words, mask, _ = pipeline.encode_prompt(list(texts), device=pipeline.text_encoder.device)
-    return qwen_image.padded(words, mask, max_sequence_length)
+    """(token embeddings [N, L, D], a mask of as many), cut at L = max_sequence_length; of texts of one length."""
+    words, _, _ = pipeline.encode_prompt(list(texts), device=pipeline.text_encoder.device)
+    words = words[:, :max_sequence_length]
+    return words, torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
 
 
 def predict(
     pipeline: QwenImage21Pipeline, x: Tensor, sigma: float, conditioning: Conditioning, guidance: float
 ) -> Tensor:
-    """x0 = x - sigma v, with one call for every length of prompts.
+    """x0 = x - sigma v, for texts without padding.
 
     The place of the picture in the rotary embedding is behind the last token, whether that is a word or padding: so
     what is predicted for a prompt would depend on the longest of its company.
     """
-    words, mask = conditioning
-    lengths = with_numbers(mask).sum(1).tolist()
-    rows = {length: [row for row, other in enumerate(lengths) if other == length] for length in lengths}
-    parts = [_velocity(pipeline, x[some], sigma, words[some, :length]) for length, some in rows.items()]
-    places = torch.tensor([row for some in rows.values() for row in some], device=x.device).argsort()
-    return x - sigma * torch.cat(parts)[places]
-
-
-def _velocity(pipeline: QwenImage21Pipeline, x: Tensor, sigma: float, words: Tensor) -> Tensor:
-    """float32 [N, C, H, W], for texts [N, L, D] without padding."""
+    words, _ = conditioning
     network = pipeline.transformer
     height, width = x.shape[2:]
     length = words.shape[1] + height * width // SLOT**2
@@ -89,7 +81,7 @@ def _velocity(pipeline: QwenImage21Pipeline, x: Tensor, sigma: float, words: Ten
             img_mask=slots,
             return_dict=False,
         )[0]
-    return output[:, -height * width :].transpose(1, 2).reshape(x.shape).float()
+    return x - sigma * output[:, -height * width :].transpose(1, 2).reshape(x.shape).float()
 
 
 def decode(pipeline: QwenImage21Pipeline, latents: Tensor) -> Tensor:
