@@ -34,7 +34,7 @@ bench: $(VENV)/test.stamp $(COMFYUI_VENV)/test.stamp
 	$(BIN)/treegrpo bench train
 	$(BIN)/treegrpo bench learning --what methods
 
-# All parts, two beside each other, and a line for each at the end; tests/parts.py runs single ones. The browser tests
+# All parts, three beside each other, and a line for each at the end; tests/parts.py runs single ones. The browser tests
 # find a Chromium or install one; what the pages looked like is in build/screenshots.
 test: tests-ready
 	$(BIN)/python tests/parts.py

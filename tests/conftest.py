@@ -18,11 +18,21 @@ if TYPE_CHECKING:
     from treegrpo.backends.diffusers import DiffusersPolicy
 
 
+KERNELS = {"onednn": True, "torch": False}
+"""Of oneDNN and torch's own, by the names that tests have with them."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kernels", choices=KERNELS, help="all that tests whose numbers hang on kernels compute by")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests whose numbers hang on kernels compute by those of oneDNN, and by torch's own."""
     if metafunc.definition.get_closest_marker("kernels"):
+        wanted = metafunc.config.getoption("kernels")
+        names = [wanted] if wanted else list(KERNELS)
         metafunc.fixturenames.append("onednn")
-        metafunc.parametrize("onednn", [True, False], ids=["onednn", "torch"], indirect=True)
+        metafunc.parametrize("onednn", [KERNELS[name] for name in names], ids=names, indirect=True)
 
 
 @pytest.fixture

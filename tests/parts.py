@@ -24,13 +24,17 @@ AT_ONCE = 3
 
 COUNTS = "COUNTS"
 """Stands for the file where a command is to count its tests, in JUnit's form."""
-PYTEST = (".venv/bin/pytest", f"--junitxml={COUNTS}")
-COMFYUI = (".venv-comfyui/bin/python", "-m", "pytest", f"--junitxml={COUNTS}")
+JUNIT = f"--junitxml={COUNTS}"
+ONEDNN, TORCH = "--kernels=onednn", "--kernels=torch"
+PYTEST = (".venv/bin/pytest", JUNIT, ONEDNN)
+IN_COMFYUI = (".venv-comfyui/bin/python", "-m", "pytest", JUNIT)
+COMFYUI = (*IN_COMFYUI, ONEDNN)
 VITEST = ("--reporter=default", "--reporter=junit", f"--outputFile.junit={COUNTS}")
 BROWSER = ("-rs", "--no-fold-skipped", "tests/browser")
 RANKS = ("backends/test_sharding.py", "memory/test_out_of_memory.py", "method/test_ranks.py", "method/test_update.py")
 RUNS = ("tests/cli", "tests/scripts", "tests/training", *(f"tests/{file}" for file in RANKS))
 """Tests that start processes, which they share."""
+MODELS = ("tests/backends", "tests/memory")
 KERNELS = ("-m", "kernels and not long")
 LOWEST = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
 MARKED = [file for file in (ROOT / "tests").rglob("test_*.py") if "mark.kernels" in file.read_text(encoding="utf-8")]
@@ -50,23 +54,24 @@ def played(*options: str, **variables: str) -> Part:
     They take the best that the processor has up to what they are told, but for ATen, which believes what it is told.
     The parts that they belong to have them too, with the processor's own kernels. ComfyUI's environment can run all.
     """
-    return Part(((*COMFYUI, *KERNELS, *options, *map(str, MARKED)),), variables)
+    return Part(((*IN_COMFYUI, *KERNELS, *options, *map(str, MARKED)),), variables)
 
 
 PARTS = {
-    "runs": Part(((*PYTEST, *RUNS),)),
     "browser": Part(((*COMFYUI, *BROWSER),)),
-    "library": Part(((*PYTEST, *(f"--ignore={each}" for each in RUNS)),)),
+    "runs": Part(((*PYTEST, *RUNS),)),
     "comfyui": Part(((*COMFYUI, "tests/comfyui"),)),
+    "models": Part(((*PYTEST, *MODELS, *(f"--ignore={each}" for each in RUNS)),)),
+    "library": Part(((*PYTEST, *(f"--ignore={each}" for each in (*RUNS, *MODELS))),)),
     "front end": Part((("npm", "--prefix", "web", "test", "--", *VITEST),)),
     "style and types": Part(
         ((".venv/bin/ruff", "check"), (".venv/bin/ruff", "format", "--check"), (".venv/bin/mypy",))
     ),
-    "lowest": played("-k", "onednn", **LOWEST),
+    "lowest": played(TORCH, **LOWEST),
 }
 PROCESSORS = {
     "lowest": PARTS["lowest"],
-    "lowest without oneDNN": played("-k", "torch", **LOWEST),
+    "lowest of oneDNN": played(ONEDNN, **LOWEST),
     "AVX2": played(ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", MKL_ENABLE_INSTRUCTIONS="AVX2"),
     "AVX-512": played(ONEDNN_MAX_CPU_ISA="AVX512_CORE", MKL_ENABLE_INSTRUCTIONS="AVX512"),
     "AVX-512 with bfloat16": played(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16"),

@@ -18,8 +18,6 @@ from treegrpo.method.plan import preset
 from treegrpo.method.process import Kernel
 from treegrpo.method.update import UpdateSettings, update
 
-HALVES = [torch.bfloat16, torch.float16]
-
 
 def open_in(dtype, family="sd3", **settings):
     """A tiny policy whose network computes in `dtype`, with an adapter that does something."""
@@ -53,8 +51,16 @@ def exact_gradient(family):
     return one_update(open_in(torch.float32, family))[1]
 
 
-@pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("family", ["sd15", "sd3", "flux"])
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        *(("sd15", torch.float16), ("sd3", torch.bfloat16), ("flux", torch.float16)),
+        *(
+            pytest.param(*other, marks=pytest.mark.long)
+            for other in (("sd15", torch.bfloat16), ("sd3", torch.float16), ("flux", torch.bfloat16))
+        ),
+    ],
+)
 def test_half_precision_keeps_a_float32_adapter_and_the_direction_of_the_gradient(family, dtype):
     policy = open_in(dtype, family)
     assert policy.dtype is dtype
@@ -96,10 +102,12 @@ def test_half_precision_keeps_no_float32_copy_of_an_adapters_input():
 @pytest.mark.parametrize(
     ("economy", "dtype", "family"),
     [
-        ({"weights": "int8"}, torch.float32, "sd3"),
+        pytest.param({"weights": "int8"}, torch.float32, "sd3", marks=pytest.mark.long),
         ({"weights": "int8"}, torch.bfloat16, "flux"),  # the smaller: half precision is slow on many CPUs
         ({"weights": "float8", "gradient_checkpointing": True}, torch.float32, "sd3"),
-        ({"weights": "float8", "gradient_checkpointing": True}, torch.bfloat16, "flux"),
+        pytest.param(
+            *({"weights": "float8", "gradient_checkpointing": True}, torch.bfloat16, "flux"), marks=pytest.mark.long
+        ),
         ({"fused_guidance": False}, torch.float32, "sd3"),
     ],
     ids=["int8", "int8-bfloat16", "float8-checkpointing", "float8-checkpointing-bfloat16", "two-calls"],
@@ -115,8 +123,8 @@ def test_first_ratio_is_exactly_one(economy, dtype, family):
 @pytest.mark.parametrize(
     "family",
     [
-        *("sd15", "sdxl", "sd35", "flux", "qwen_image"),  # each kind of blocks
-        *(pytest.param(family, marks=pytest.mark.long) for family in MORE_FAMILIES),
+        *("sd15", "flux", "qwen_image"),
+        *(pytest.param(family, marks=pytest.mark.long) for family in ("sdxl", "sd35", *MORE_FAMILIES)),
     ],
 )
 def test_blocks_that_are_computed_again_have_the_very_same_gradient(family):
@@ -146,7 +154,7 @@ def with_unpacked_weights(policy):
     return plain
 
 
-@pytest.mark.parametrize("weights", ["int8", "float8"])
+@pytest.mark.parametrize("weights", ["int8", pytest.param("float8", marks=pytest.mark.long)])
 def test_eight_bit_weights_predict_nearly_the_same_and_have_the_right_gradient(weights):
     exact, policy = open_in(torch.float32), open_in(torch.float32, economy=Economy(weights=weights))
     unpacked = with_unpacked_weights(policy)
@@ -212,7 +220,10 @@ def test_training_goes_with_its_own_guidance_and_drawing_with_that_of_pictures()
         assert torch.equal(policy.denoise(x, sigma, PROMPTS), plain.denoise(x, sigma, PROMPTS))
 
 
-@pytest.mark.parametrize(("family", "side", "tile"), [("sd15", 40, 16), ("flux", 40, 16), ("qwen_image", 80, 64)])
+@pytest.mark.parametrize(
+    ("family", "side", "tile"),
+    [("sd15", 40, 16), ("flux", 40, 16), pytest.param("qwen_image", 80, 64, marks=pytest.mark.long)],
+)
 def test_a_picture_in_tiles_is_nearly_the_whole_one(family, side, tile):
     pictures, decoded = [], []
     for wanted in (False, True):

@@ -54,7 +54,7 @@ def halvings(caplog):
 
 # The calls of one iteration with batches of 8: four levels to grow, then two trained levels for each of two passes. So
 # it fails while the trees grow, and in either pass.
-@pytest.mark.parametrize("after", [0, 5, 7])
+@pytest.mark.parametrize("after", [0, pytest.param(5, marks=pytest.mark.long), 7])
 def test_a_run_that_was_halved_equals_one_that_started_so(tmp_path, caplog, in_small_batches, after):
     with caplog.at_level(logging.WARNING, "treegrpo"):
         state, reports = run(tmp_path, BatchSizes(64, 8, 8), limit=3, after=after)

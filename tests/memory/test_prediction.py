@@ -119,14 +119,20 @@ def measured(policy, config, sizes):
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
         {"memory_gb": 0.02, "guidance": 2.0},
-        {"gradient_checkpointing": True, "reuse_graphs": False},
         {"dtype": "bfloat16", "height": 32, "width": 32},  # half precision is slow on many CPUs
-        {"weights": "int8"},
-        pytest.param({"weights": "int8", "dtype": "bfloat16", "reuse_graphs": False}, marks=pytest.mark.long),
+        {"weights": "int8", "gradient_checkpointing": True, "reuse_graphs": False},
         {"path": "sd15"},
-        pytest.param({"path": "sd15", "guidance": 2.0, "reuse_graphs": False}, marks=pytest.mark.long),
+        *(
+            pytest.param(settings, marks=pytest.mark.long)
+            for settings in (
+                {},
+                {"gradient_checkpointing": True, "reuse_graphs": False},
+                {"weights": "int8"},
+                {"weights": "int8", "dtype": "bfloat16", "reuse_graphs": False},
+                {"path": "sd15", "guidance": 2.0, "reuse_graphs": False},
+            )
+        ),
     ],
     ids=lambda settings: ", ".join(f"{key} {value}" for key, value in settings.items()) or "as it comes",
 )
@@ -193,6 +199,7 @@ def test_a_tree_takes_more_only_where_it_keeps_more_graphs():
     assert peak(tree, 9, nodes) == pytest.approx(1.32 * peak(flat, 9, nodes), rel=0.02)  # 13 graphs against 9
 
 
+@pytest.mark.long
 def test_memory_stays_the_same_over_the_iterations_of_a_run(tmp_path):
     """What is held after each, with all that a run writes, and the peak on the way: nine leaves in a fixed window."""
     train_table = {"iterations": 6, "prompts_per_iteration": 1, "trees_every": 1, "memory_gb": 0.1}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.backends.pipelines import MORE_FAMILIES, tiny_pipeline
-from tests.backends.test_families import open_tiny
+from tests.backends.test_families import open_tiny, prompts_of
 from tests.on_ranks import on_ranks
 from tests.small_runs import SIDE, open_policy, scramble
 from treegrpo.backends.diffusers import Economy
@@ -20,7 +20,7 @@ PROMPTS = ["bear", "frog", "bell"]
 SIZES = BatchSizes(rollout=16, training=4, decode=8, graphs=100)  # 4 does not divide the levels: ragged batches
 
 
-def run(reuse, sizes=SIZES, policy=None, guidance=1.0, kernel="cps", **updates):
+def run(reuse, sizes=SIZES, policy=None, prompts=PROMPTS, guidance=1.0, kernel="cps", **updates):
     """(outcome, weights after the update, pictures that went through the network with gradients or without).
 
     policy: the bundled model with this guidance, unless another is given.
@@ -43,7 +43,7 @@ def run(reuse, sizes=SIZES, policy=None, guidance=1.0, kernel="cps", **updates):
     )
     optimizer = make_optimizer(policy, config.update.learning_rate)
     rewards = [(create("jpeg_compressibility"), 1.0)]
-    outcome = iterate(policy, optimizer, rewards, config, PROMPTS, 0, sizes, Stopwatch())
+    outcome = iterate(policy, optimizer, rewards, config, prompts, 0, sizes, Stopwatch())
     return outcome, [weight.detach().clone() for weight in policy.parameters()], sum(seen)
 
 
@@ -52,8 +52,12 @@ TWICE = {"kl": 0.1, "updates_per_rollout": 2}
 
 @pytest.mark.parametrize(
     ("guidance", "kernel", "updates"),
-    [(1.0, "cps", {}), (2.0, "cps", TWICE), (1.0, "flow_sde", TWICE), (2.0, "flow_sde", {})],
-    ids=["cps", "cps guided twice", "flow_sde twice", "flow_sde guided"],
+    [
+        *((2.0, "cps", TWICE), (1.0, "flow_sde", {})),
+        *(pytest.param(*other, marks=pytest.mark.long) for other in ((1.0, "cps", {}), (1.0, "flow_sde", TWICE))),
+        pytest.param(2.0, "flow_sde", {}, marks=pytest.mark.long),
+    ],
+    ids=["cps guided twice", "flow_sde", "cps", "flow_sde twice", "flow_sde guided"],
 )
 def test_reused_graphs_give_the_very_same_update(guidance, kernel, updates):
     """Any two of guidance, kernel and updates meet in all their combinations."""
@@ -64,17 +68,23 @@ def test_reused_graphs_give_the_very_same_update(guidance, kernel, updates):
 @pytest.mark.parametrize(
     ("family", "dtype", "checkpointing"),
     [
-        *((family, torch.float32, True) for family in ("sd15", "sd35", "flux", "qwen_image")),  # each kind of blocks
-        *((family, torch.float32, False) for family in ("sd15", "flux")),  # the others are transformers like SD3, above
+        *(("sd15", torch.float32, True), ("qwen_image", torch.float32, True), ("flux", torch.float32, False)),
         ("flux", torch.bfloat16, True),  # convolutions in half precision are slow on many CPUs
-        *(pytest.param(family, torch.float32, True, marks=pytest.mark.long) for family in MORE_FAMILIES),
+        pytest.param("sd15", torch.float32, False, marks=pytest.mark.long),
+        *(
+            pytest.param(family, torch.float32, True, marks=pytest.mark.long)
+            for family in ("sd35", "flux", *MORE_FAMILIES)
+        ),
     ],
 )
 def test_reused_graphs_of_every_family_give_the_very_same_update(family, dtype, checkpointing):
     economy = Economy(gradient_checkpointing=checkpointing)
     policies = [open_tiny(family, 2.0, pipeline=tiny_pipeline(family).to(dtype), economy=economy) for _ in range(2)]
     # The KL switches the adapter off and on again while blocks of kept graphs are still to be computed anew.
-    again, reused = (run(reuse, policy=policy, kl=0.1) for policy, reuse in zip(policies, (False, True), strict=True))
+    again, reused = (
+        run(reuse, policy=policy, prompts=prompts_of(family, PROMPTS), kl=0.1)
+        for policy, reuse in zip(policies, (False, True), strict=True)
+    )
     assert_the_same_update(again, reused, 1 if policies[0].family.DISTILLED else 2)
 
 
@@ -104,7 +114,7 @@ def run_without_graphs(updates):
 
 @pytest.mark.parametrize(
     ("graphs", "kept", "updates"),
-    [*((graphs, kept, {}) for graphs, kept in ((2, 0), (3, 3), (6, 3), (7, 7), (8, 7), (9, 9))), (8, 7, TWICE)],
+    [*((graphs, kept, {}) for graphs, kept in ((2, 0), (3, 3), (6, 3), (7, 7), (9, 9))), (8, 7, TWICE)],
 )
 def test_the_first_batches_that_fit_keep_their_graphs(graphs, kept, updates):
     again = run_without_graphs(tuple(updates.items()))
@@ -152,29 +162,26 @@ def step(ranks, weighting, prompts=PROMPTS):
     return outcome, gradients[0], policy.adapter_state()
 
 
-def steps(ranks):
-    return [step(ranks, weighting) for weighting in ("edges", "steps")]
-
-
-def test_ranks_with_uneven_shares_take_the_step_of_one_process():
-    for alone, *shared in zip(steps(ALONE), *on_ranks(steps), strict=True):
-        outcome, gradient, _ = alone
-        trees = [each.tree for each, *_ in shared]
-        assert [len(tree.prompts) for tree in trees] == [1, 2]
-        assert sum((tree.prompts for tree in trees), ()) == outcome.tree.prompts
-        for t, log_probs in outcome.tree.log_probs.items():
-            assert torch.equal(torch.cat([tree.log_probs[t] for tree in trees]), log_probs)
-        assert torch.equal(torch.cat([tree.leaves for tree in trees]), outcome.tree.leaves)
-        for other, other_gradient, other_state in shared:
-            assert torch.equal(other.rewards["jpeg_compressibility"], outcome.tree.rewards["jpeg_compressibility"])
-            # The same float32 numbers, added up in another order.
-            assert float((other_gradient - gradient).abs().max() / gradient.abs().max()) < 1e-6
-            assert other.statistics.ratio_error[0] == 0.0
-            for name in ("loss", "kl", "ratio_error", "clip_fraction", "grad_norm"):
-                expected = pytest.approx(getattr(outcome.statistics, name), rel=1e-4, abs=1e-6)
-                assert getattr(other.statistics, name) == expected, name
-            for name, weight in shared[0][2].items():
-                assert torch.equal(other_state[name], weight), "ranks have drifted apart"
+@pytest.mark.parametrize("weighting", ["edges", pytest.param("steps", marks=pytest.mark.long)])
+def test_ranks_with_uneven_shares_take_the_step_of_one_process(weighting):
+    outcome, gradient, _ = step(ALONE, weighting)
+    shared = on_ranks(step, weighting)
+    trees = [each.tree for each, *_ in shared]
+    assert [len(tree.prompts) for tree in trees] == [1, 2]
+    assert sum((tree.prompts for tree in trees), ()) == outcome.tree.prompts
+    for t, log_probs in outcome.tree.log_probs.items():
+        assert torch.equal(torch.cat([tree.log_probs[t] for tree in trees]), log_probs)
+    assert torch.equal(torch.cat([tree.leaves for tree in trees]), outcome.tree.leaves)
+    for other, other_gradient, other_state in shared:
+        assert torch.equal(other.rewards["jpeg_compressibility"], outcome.tree.rewards["jpeg_compressibility"])
+        # The same float32 numbers, added up in another order.
+        assert float((other_gradient - gradient).abs().max() / gradient.abs().max()) < 1e-6
+        assert other.statistics.ratio_error[0] == 0.0
+        for name in ("loss", "kl", "ratio_error", "clip_fraction", "grad_norm"):
+            expected = pytest.approx(getattr(outcome.statistics, name), rel=1e-4, abs=1e-6)
+            assert getattr(other.statistics, name) == expected, name
+        for name, weight in shared[0][2].items():
+            assert torch.equal(other_state[name], weight), "ranks have drifted apart"
 
 
 def test_ranks_that_hold_the_network_together_take_the_very_step_of_those_that_hold_it_each():
