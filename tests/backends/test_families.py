@@ -185,8 +185,8 @@ def test_guidance_and_prompt_change_the_prediction(family, guidance):
     ("family", "guidance"),
     [
         *((family, 1.0) for family in FAMILIES),
-        *(("sd15", 2.5), ("sd35", 2.5)),
-        *(pytest.param(family, 2.5, marks=pytest.mark.long) for family in MORE_FAMILIES),
+        ("sd15", 2.5),
+        *(pytest.param(family, 2.5, marks=pytest.mark.long) for family in ("sd35", *MORE_FAMILIES)),
     ],
 )
 def test_first_ratio_is_exactly_one(family, guidance):

@@ -145,7 +145,9 @@ def save(name: str, pipeline: DiffusionPipeline, folder: Path) -> tuple[Path, Pa
     return file, rest
 
 
-@pytest.mark.parametrize("name", ["sd15", "sd2_v", "sdxl", "sd35_large", "qwen_image"])
+@pytest.mark.parametrize(
+    "name", ["sd15", "sd2_v", "sdxl", pytest.param("sd35_large", marks=pytest.mark.long), "qwen_image"]
+)
 def test_a_checkpoint_file_draws_what_its_pipeline_draws(name, tmp_path):
     pipeline = made(name)
     file, rest = save(name, pipeline, tmp_path)
@@ -160,7 +162,9 @@ def test_a_checkpoint_file_draws_what_its_pipeline_draws(name, tmp_path):
     assert pictures.std() > 0.01, "the pictures are blank, so equality would mean nothing"
 
 
-@pytest.mark.parametrize(("name", "part"), [("sd35_large", "text_encoder_3"), ("qwen_image", "vae")])
+@pytest.mark.parametrize(
+    ("name", "part"), [pytest.param("sd35_large", "text_encoder_3", marks=pytest.mark.long), ("qwen_image", "vae")]
+)
 def test_a_file_that_lacks_weights_says_where_they_must_be(name, part, tmp_path):
     file, rest = save(name, made(name), tmp_path)
     for stored in rest.glob(f"{part}/*.safetensors"):

@@ -58,8 +58,8 @@ def test_fetch_refuses_another_archive(tmp_path: Path) -> None:
     ("build", "sampling", "channels", "width"),
     [
         (checkpoints.sd3, CONST, 16, 64),
-        (lambda folder: checkpoints.sd3(folder, depth=2), CONST, 16, 64),
-        (checkpoints.flux, CONST, 16, 64),
+        pytest.param(lambda folder: checkpoints.sd3(folder, depth=2), CONST, 16, 64, marks=pytest.mark.long),
+        pytest.param(checkpoints.flux, CONST, 16, 64, marks=pytest.mark.long),
         (checkpoints.sd15, EPS, 4, 768),
     ],
     ids=["sd3", "sd3 of depth 2", "flux", "sd15"],
@@ -78,6 +78,7 @@ def test_checkpoint_paints_by_its_conditioning(
     assert difference(pictures, paint(model, vae, other, negative, channels)) > 0.01
 
 
+@pytest.mark.long
 def test_prompts_reach_the_picture(tmp_path: Path) -> None:
     model, clip, vae = checkpoints.load(checkpoints.sd3_with_clip(tmp_path))
     assert clip is not None
@@ -103,6 +104,7 @@ def test_checkpoint_of_another_dtype(tmp_path: Path, dtype: torch.dtype) -> None
     assert 0 < difference(pictures, paint(reference, vae, positive, negative, 16)) < 0.1
 
 
+@pytest.mark.long
 def test_equal_seeds_make_equal_checkpoints(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -138,6 +140,7 @@ def test_workflow_that_cannot_be_converted(server: Server, change: dict[str, Any
         ui_to_api({"nodes": [sampler | change], "links": FRONTEND["workflow"]["links"]}, server.object_info())
 
 
+@pytest.mark.long
 def test_workflow_runs(server: Server, prompt: dict[str, Any]) -> None:
     first = server.run(prompt)
     assert first.error is None
@@ -180,6 +183,7 @@ def test_server_tells_what_went_wrong(server: Server) -> None:
     assert "got prompt" in server.log()
 
 
+@pytest.mark.long
 def test_interrupt(server: Server, prompt: dict[str, Any]) -> None:
     long = json.loads(json.dumps(prompt))
     long["6"]["inputs"].update(steps=10_000, seed=8)

@@ -24,7 +24,7 @@ from treegrpo.run import lora_file
 SIZES = BatchSizes(rollout=8, training=3, decode=4)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=["sd3", "flux", "sd15", pytest.param("sd15_v", marks=pytest.mark.long)])
 def family(request):
     return request.param
 
@@ -184,6 +184,7 @@ def stock_samples(model, policy: ComfyPolicy, steps: int, guidance: float) -> to
     return torch.cat(drawn)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_ode_is_what_ksampler_draws(family, folder):
     guidance = 3.0
     model, vae = open_model(family, folder)

@@ -199,7 +199,7 @@ def hub_files() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("into_folder", [False, True])
+@pytest.mark.parametrize("into_folder", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_broken_download_goes_on_where_it_stopped(tmp_path, into_folder):
     hub = Hub(hub_files())
     options = ["--folder", tmp_path / "rewards"] if into_folder else []
