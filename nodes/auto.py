@@ -21,6 +21,8 @@ CHOICES: dict[str, Callable[[Any], Any]] = {
     "memory_gb": memory_gb,
 }
 """Of a MODEL, by the names of nodes' inputs."""
+SAID = {"learning_rate": "learning rate {:g}", "memory_gb": "{:.1f} GiB for activations"}
+"""What nodes that train say of their own."""
 
 
 def is_open(settings: Mapping[str, Any]) -> bool:
@@ -31,6 +33,13 @@ def is_open(settings: Mapping[str, Any]) -> bool:
 def chosen(model: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with those that are left open chosen for the model."""
     return {key: CHOICES[key](model) if is_open({key: value}) else value for key, value in settings.items()}
+
+
+def sentence(model: Any, settings: Mapping[str, Any]) -> str:
+    """What is chosen for the model of the settings of a node that trains; "" where nothing is left open."""
+    left = {key: value for key, value in settings.items() if key in SAID and is_open({key: value})}
+    said = [SAID[key].format(value) for key, value in chosen(model, left).items()]
+    return f"{preset_of(model).name}: {', '.join(said)}" if said else ""
 
 
 def memory_input() -> io.Input:

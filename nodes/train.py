@@ -40,7 +40,7 @@ from ..treegrpo.training.config import (
 )
 from ..treegrpo.training.trainer import train
 from .advantage import mixing_input
-from .auto import chosen, memory_input
+from .auto import chosen, memory_input, sentence
 from .live import teller
 from .opened import opened
 from .reward import built, rewards_input
@@ -156,7 +156,7 @@ class Train(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         """See io.ComfyNode."""
-        settings = chosen(policy.model, settings)
+        suited, settings = sentence(policy.model, settings), chosen(policy.model, settings)
         judges = built(rewards, votes_folder(run))
         if settings["evaluate_every"] and heldout is None:
             raise UsageError("heldout: nothing is connected, so there is nothing to evaluate; connect Prompts to it.")
@@ -175,7 +175,7 @@ class Train(io.ComfyNode):
                 write_text(folder.path / WORKFLOW, json.dumps(graph))
             live = stack.enter_context(opened(policy, Drawing(vae, every, plan, sigmas)))
             policy.state.put_into(live)
-            follower = _Follower(cls.hidden.unique_id, folder, live)
+            follower = _Follower(cls.hidden.unique_id, folder, live, suited)
             reports = train(live, judges, config, folder, prompts.texts, held, watchers, watcher=follower)
             follower.follow(reports, config)
             state = RunState.read(folder)
@@ -192,19 +192,20 @@ class Train(io.ComfyNode):
         if len(set(losses)) == 1:
             losses.append(losses[0] + 1e-9)  # Plot Loss Graph divides by the range
         loss_map = {"loss": losses}
-        shown = {"text": (follower.text,), "treegrpo": [{"run": run, "tree": LIVE}]}
+        shown = {"text": (follower.told,), "treegrpo": [{"run": run, "tree": LIVE}]}
         return io.NodeOutput(replace(policy, state=state), lora, loss_map, best, name, ui=shown)
 
 
 class _Follower(LiveTree):
     """Follows a run: shows it under the node, and keeps LoRAs on the way.
 
-    best: the best leaf of every prompt of the last iteration, float32 [P, H, W, 3]; empty before the first.
+    suited: what was chosen for the model. best: the best leaf of every prompt of the last iteration, float32
+    [P, H, W, 3]; empty before the first.
     """
 
-    def __init__(self, node_id: str, folder: RunFolder, live: ComfyPolicy) -> None:
+    def __init__(self, node_id: str, folder: RunFolder, live: ComfyPolicy, suited: str) -> None:
         super().__init__(folder.path / "trees", live.decode, teller(folder.path, node_id))
-        self.node_id, self.run = node_id, folder
+        self.node_id, self.run, self.suited = node_id, folder, suited
         self.text = "Nothing was left to do."
         self.best = torch.empty(0)
 
@@ -212,6 +213,8 @@ class _Follower(LiveTree):
         """Run to the end, or to the user's interrupt, which costs at most the iteration in progress."""
         iterations, save_every = config.train.iterations, config.train.trees_every
         bar = comfy.utils.ProgressBar(iterations, node_id=self.node_id)
+        if self.suited:
+            say(self.suited, self.node_id)
         try:
             for report in reports:
                 done = report.iteration + 1
@@ -232,10 +235,15 @@ class _Follower(LiveTree):
         save_sheet(self.run.path / BEST, self.best)
         super().end(outcome)
 
+    @property
+    def told(self) -> str:
+        """What stands under the node."""
+        return f"{self.text}\n{self.suited}".strip()
+
     def say(self, text: str) -> None:
-        """Show a line under the node."""
+        """Show how it goes under the node."""
         self.text = text
-        say(text, self.node_id)
+        say(self.told, self.node_id)
 
 
 def _drawn(live: ComfyPolicy, state: RunState, config: Config, texts: list[str]) -> Tensor:

@@ -10,7 +10,7 @@ from ..treegrpo.method.objective import WEIGHTINGS
 from ..treegrpo.method.update import UpdateStatistics, update
 from ..treegrpo.training.config import UpdateTable, make_table
 from ..treegrpo.training.iteration import make_optimizer
-from .auto import chosen
+from .auto import chosen, sentence
 from .opened import opened
 from .say import say
 from .sockets import CATEGORY, PolicySocket, PolicyValue, TreeSocket, TreeValue
@@ -52,7 +52,7 @@ class UpdateLora(io.ComfyNode):
             statistics = update(live, tree.tree, optimizer, table.settings(), tree.sizes.training)
             state = replace(policy.state, iteration=policy.state.iteration + 1)
             state.take_from(live, optimizer)
-        text = _sentence(statistics)
+        text = f"{_sentence(statistics)}\n{sentence(policy.model, settings)}".strip()
         say(text, cls.hidden.unique_id)
         loss_map = {"loss": statistics.loss}
         return io.NodeOutput(replace(policy, state=state), state.adapter, loss_map, text, ui={"text": (text,)})

@@ -136,11 +136,8 @@ class Server:
     def wait(self, prompt_id: str, timeout: float = 120) -> History:
         """Wait for a queued prompt's end. Raises TimeoutError, or RuntimeError if the server is gone."""
 
-        def is_end(kind: str, data: Any) -> bool:
-            return kind == "executing" and data["node"] is None and data["prompt_id"] == prompt_id
-
         start = self._wait_for_start(prompt_id, timeout)
-        end = self._wait_for(is_end, timeout, start)
+        end = self._wait_for(_end_of(prompt_id), timeout, start)
         events = self._events[start : end + 1]
         record = self.get(f"/history/{prompt_id}")[prompt_id]
         ran = [data["node"] for kind, data in events if kind == "executing" and data["node"] is not None]
@@ -158,6 +155,14 @@ class Server:
         """The data of a prompt's first event of a kind, such as "progress". Raises as `wait` does."""
         start = self._wait_for_start(prompt_id, timeout)
         return self._events[self._wait_for(lambda name, _: name == kind, timeout, start)][1]
+
+    def wait_until(self, prompt_id: str, true: Callable[[], bool]) -> None:
+        """Wait for what a prompt brings about on its way. Raises AssertionError when it ends before."""
+        is_end = _end_of(prompt_id)
+        while not true():
+            assert not any(is_end(*event) for event in list(self._events)), self.get(f"/history/{prompt_id}")
+            with self._news:
+                self._news.wait(0.1)
 
     def interrupt(self) -> None:
         """Interrupt the prompt that runs now."""
@@ -237,3 +242,8 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _end_of(prompt_id: str) -> Callable[[str, Any], bool]:
+    """Whether an event is the last of a prompt."""
+    return lambda kind, data: kind == "executing" and data["node"] is None and data["prompt_id"] == prompt_id

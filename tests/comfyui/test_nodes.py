@@ -90,11 +90,13 @@ def test_a_run_that_is_continued_equals_one_without_a_break(server):
 
 
 def test_a_finished_run_shows_what_its_lora_draws(server):
-    server.run(training("finished", iterations=2))
-    graph = training("finished", iterations=1)
+    left_open = {"learning_rate": 0.0, "memory_gb": 0.0}
+    server.run(training("finished", iterations=2, **left_open))
+    graph = training("finished", iterations=1, **left_open)
     graph["show"] = node("PreviewImage", images=["train", 3])
     history = server.run(graph)
-    assert history.outputs["train"]["text"] == ["Nothing was left to do."]
+    chosen = "Stable Diffusion 3: learning rate 0.0003, 2.0 GiB for activations"
+    assert history.outputs["train"]["text"] == [f"Nothing was left to do.\n{chosen}"]
     pictures = [server.view(image) for image in history.outputs["show"]["images"]]
     assert len(pictures) == 2
     assert all(len(picture.getcolors(64 * 64)) > 50 for picture in pictures)
@@ -105,8 +107,7 @@ def test_an_interrupt_keeps_what_was_learned_and_the_graph_goes_on(server):
     graph["load"] = node("LoraModelLoader", model=["model", 0], lora=["train", 1], strength_model=1.0, bypass=False)
     graph |= drawing(model=["load", 0])
     running = server.queue(graph)
-    while not (server.base / "output" / "treegrpo" / "interrupted" / "state.safetensors").exists():
-        server.wait_for_event(running, "progress_state")
+    server.wait_until(running, (server.base / "output" / "treegrpo" / "interrupted" / "state.safetensors").exists)
     server.interrupt()
     history = server.wait(running)
     assert history.status == "success"
@@ -115,8 +116,7 @@ def test_an_interrupt_keeps_what_was_learned_and_the_graph_goes_on(server):
     done = len(metrics(server, "interrupted"))
     assert 0 < done < 50
     again = server.queue(graph)
-    while len(metrics(server, "interrupted")) == done:
-        server.wait_for_event(again, "progress_state")
+    server.wait_until(again, lambda: len(metrics(server, "interrupted")) > done)
     server.interrupt()
     assert "train" in server.wait(again).executed, "queueing it again goes on, though no input has changed"
     done = len(metrics(server, "interrupted"))
