@@ -95,7 +95,7 @@ class LoraPolicy(io.ComfyNode):
         adapter, state = AdapterSettings(kind, rank, alpha or float(rank), targets, seed), RunState()
         if continue_from != NONE:
             adapter, state = _continued(continue_from)
-        text = f"{preset_of(model).name}: rank {adapter.rank}, alpha {adapter.alpha:g}"
+        text = f"{preset_of(model).name}: rank {adapter.rank}, alpha {adapter.alpha:g}, {adapter.targets}"
         say(text, cls.hidden.unique_id)
         return io.NodeOutput(PolicyValue(model, adapter, gradient_checkpointing, state), ui={"text": (text,)})
 

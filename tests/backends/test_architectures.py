@@ -10,6 +10,7 @@ WEIGHTS = {
     "sdxl": {"unet": 2_567_463_684, "text_encoder": CLIP_L, "text_encoder_2": CLIP_G, "vae": VAE},
     "sd35_medium": {"transformer": 2_243_171_520, "text_encoder_2": CLIP_G, "text_encoder_3": T5},
     "flux_dev": {"transformer": 11_901_408_320, "text_encoder": CLIP_L, "text_encoder_2": T5},
+    "z_image_turbo": {"transformer": 6_154_908_736, "text_encoder": 4_022_468_096},
 }
 """Numbers of weights of the published models."""
 
@@ -28,5 +29,5 @@ def test_every_architecture_has_a_home():
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(UsageError, match="sd15, sdxl, sd35_medium, flux_dev"):
+    with pytest.raises(UsageError, match="sd15, sdxl, sd35_medium, flux_dev, z_image_turbo"):
         build("sd16", torch.device("meta"), torch.bfloat16)

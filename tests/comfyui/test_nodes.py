@@ -172,7 +172,7 @@ def test_what_is_left_at_0_suits_the_model(server):
     chosen, leaves, *_ = history.outputs["plan"]["text"][0].splitlines()
     assert chosen == "Stable Diffusion 3: 10 steps, cfg 4.5, simple, 64 x 512"
     assert leaves.startswith("8 leaves")
-    assert history.outputs["policy"]["text"] == ["Stable Diffusion 3: rank 32, alpha 32"]
+    assert history.outputs["policy"]["text"] == ["Stable Diffusion 3: rank 32, alpha 32, attention"]
     [picture] = history.outputs["show"]["images"]
     assert len(server.view(picture).getcolors(64 * 64)) > 50
     del graph["plan"]["inputs"]["policy"]

@@ -28,7 +28,13 @@ from treegrpo.training.trainer import train
 
 GIB = 2**30
 RECIPES = Path(__file__).parents[2] / "recipes"
-CARDS = [("sd15-8gb", 8), ("sdxl-12gb", 12), ("sd35-medium-16gb", 16), ("flux-dev-24gb", 24)]
+CARDS = [
+    ("sd15-8gb", 8),
+    ("sdxl-12gb", 12),
+    ("sd35-medium-16gb", 16),
+    ("flux-dev-24gb", 24),
+    ("z-image-turbo-12gb", 12),
+]
 PROMPTS = ["bear", "frog", "bell"]
 
 

@@ -21,12 +21,16 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from transformers import (
     AutoTokenizer,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
 )
@@ -64,7 +68,19 @@ SD35_MEDIUM_TRANSFORMER: dict[str, Any] = {
     "qk_norm": "rms_norm",
 }
 FLUX_TRANSFORMER: dict[str, Any] = {"guidance_embeds": True}
-"""All else is diffusers' default."""
+"""All else is diffusers' default, as all of Z-Image's is."""
+QWEN3_4B: dict[str, Any] = {
+    "vocab_size": 151_936,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+}
+CHAT = "{% for each in messages %}{{ each.content }}{% endfor %}"
+"""For tokenizers that have no words for who speaks."""
 
 
 def build(name: str, device: torch.device, dtype: torch.dtype) -> DiffusionPipeline:
@@ -135,17 +151,31 @@ def _flux_dev() -> DiffusionPipeline:
     )
 
 
+def _z_image_turbo() -> DiffusionPipeline:
+    tokenizer = _t5_tokenizer()
+    tokenizer.chat_template = CHAT
+    return ZImagePipeline(
+        scheduler=_flow_scheduler(),
+        vae=_flow_vae(0.3611, 0.1159),
+        text_encoder=Qwen3Model(Qwen3Config(**QWEN3_4B)),
+        tokenizer=tokenizer,
+        transformer=ZImageTransformer2DModel(),
+    )
+
+
 ARCHITECTURES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sd15": _sd15,
     "sdxl": _sdxl,
     "sd35_medium": _sd35_medium,
     "flux_dev": _flux_dev,
+    "z_image_turbo": _z_image_turbo,
 }
 HUB_IDS = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "sd15",
     "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
     "stabilityai/stable-diffusion-3.5-medium": "sd35_medium",
     "black-forest-labs/FLUX.1-dev": "flux_dev",
+    "Tongyi-MAI/Z-Image-Turbo": "z_image_turbo",
 }
 """Where the models are published -> their names here."""
 

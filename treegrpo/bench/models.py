@@ -22,6 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sdxl": {"guidance": 5.0, "height": 1024, "width": 1024},
     "sd35_medium": {"guidance": 4.5, "height": 512, "width": 512},
     "flux_dev": {"guidance": 3.5, "height": 512, "width": 512, "max_sequence_length": 512},
+    "z_image_turbo": {"height": 512, "width": 512, "max_sequence_length": 512},
 }
 """As the models are trained and used; SD3.5-medium as in the paper."""
 PROMPTS = ["a bear", "a frog in the rain", "a lighthouse", "two bells", "a pineapple", "a red bicycle", "a bee", "rain"]
