@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..run.atomic import write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -40,14 +40,23 @@ def _bytes(pixels: Tensor) -> np.ndarray:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The picture files in a folder, in the order of their names; none if there is no such folder."""
-    return sorted(file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES)
+    """The picture files in a folder, in the order of their names; none if there is no such folder.
+
+    Hidden ones do not count: macOS puts a `._bear.png` that is no picture beside every bear.png on foreign disks.
+    """
+    return sorted(
+        file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    )
 
 
 def read_image(path: Path) -> Tensor:
-    """The picture in a file, float32 [H, W, 3] in 0..1. Raises UsageError when it is not one."""
+    """The picture in a file, float32 [H, W, 3] in 0..1, upright as its camera says. Raises UsageError if it is none."""
     try:
         with Image.open(path) as image:
-            return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
-    except (OSError, UnidentifiedImageError) as error:
-        raise UsageError(f'images: "{path}" cannot be read as a picture ({error}).') from error
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # grey with 16 bits, which Pillow would cut off at 255
+                grey = torch.from_numpy(np.asarray(upright, dtype=np.float32) / 65535)
+                return grey[..., None].repeat(1, 1, 3)
+            return torch.from_numpy(np.asarray(upright.convert("RGB"), dtype=np.float32) / 255)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UsageError(f'images: "{path}" cannot be read as a picture ({first_line(error)}).') from error
