@@ -12,18 +12,19 @@ from torch import Tensor
 from ..treegrpo.errors import UsageError
 from ..treegrpo.pictures.image_file import pictures_in
 from ..treegrpo.pictures.instruction import paired
-from ..treegrpo.training.prompt_list import instructions_in, prompt_lines
+from ..treegrpo.training.prompt_list import TABLES, prompt_lines, prompts_in
 
 NONE = "none"
 """In place of a file: what is written in the node."""
 
 
 def choices() -> list[str]:
-    """None, the text files, and the folders, whose names end in a slash."""
+    """None, the text files and tables, and the folders, whose names end in a slash."""
     root = Path(folder_paths.get_input_directory())
+    files = [file.name for file in root.iterdir() if file.suffix.lower() in (".txt", *TABLES) and file.is_file()]
     folders = (folder for folder in root.iterdir() if folder.is_dir())
     of_pairs = (f"{folder.name}/" for folder in folders if any(folder.glob("*.txt")) and pictures_in(folder))
-    return [NONE, *sorted([*(file.name for file in root.glob("*.txt")), *of_pairs])]
+    return [NONE, *sorted([*files, *of_pairs])]
 
 
 def read(text: str, file: str, images: Sequence[Tensor]) -> list[str]:
@@ -33,10 +34,10 @@ def read(text: str, file: str, images: Sequence[Tensor]) -> list[str]:
     the numbers of pictures and lines do not go together.
     """
     if file.endswith("/"):
-        return list(instructions_in(_path(file)))
-    lines = prompt_lines(text if file == NONE else _path(file).read_text(encoding="utf-8"))
+        return prompts_in(_path(file))
+    lines = prompt_lines(text) if file == NONE else prompts_in(_path(file))
     if not lines:
-        raise UsageError(f"{'text' if file == NONE else 'file'}: there is no prompt in it; write one a line.")
+        raise UsageError("text: there is no prompt in it; write one a line.")
     return list(dict.fromkeys(paired(lines, [image[..., :3].cpu() for image in images]))) if images else lines
 
 

@@ -43,7 +43,7 @@ class PromptList(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=prompt_files.choices(),
-                    tooltip="A text file in ComfyUI's input folder, which is read instead of the text; or a folder "
+                    tooltip="A text file or table in ComfyUI's input folder, read instead of the text; or a folder "
                     "there of pictures to change, each with its words in a text file of the same name.",
                 ),
                 io.String.Input("negative", default="", tooltip="The negative prompt of all; unused where cfg is 1."),

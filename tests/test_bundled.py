@@ -10,8 +10,8 @@ from tests.small_runs import SIZES
 from treegrpo.bundled import EMOJI_CLIP, EMOJI_SD3, HELDOUT_PROMPTS, TRAIN_PROMPTS
 from treegrpo.method.sample import decode, sample
 from treegrpo.rewards.clipscore import ClipScore
-from treegrpo.training.config_file import read_prompts
 from treegrpo.training.demo_config import STYLES
+from treegrpo.training.prompt_list import read_prompts
 
 NAMES = read_prompts(TRAIN_PROMPTS) + read_prompts(HELDOUT_PROMPTS)
 

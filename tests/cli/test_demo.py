@@ -11,8 +11,8 @@ from treegrpo.errors import UsageError
 from treegrpo.method.sample import decode, sample
 from treegrpo.pictures.image_file import read_image
 from treegrpo.rewards.clipscore import ClipScore
-from treegrpo.training.config_file import read_prompts
 from treegrpo.training.evaluation import Evaluation
+from treegrpo.training.prompt_list import read_prompts
 
 
 @pytest.fixture

@@ -216,6 +216,11 @@ def test_prompts_from_a_file_in_the_input_folder(server):
     assert server.run(graph).outputs["count"]["text"] == ["2"]
     (server.base / "input" / "mine.txt").write_text("bear\nfrog\nbell")
     assert server.run(graph).outputs["count"]["text"] == ["3"]
+    (server.base / "input" / "table.JSONL").write_text('{"prompt": "bear", "tag": "x"}\n')
+    graph["prompts"]["inputs"]["file"] = "table.JSONL"
+    assert server.run(graph).outputs["count"]["text"] == ["1"]
+    (server.base / "input" / "table.JSONL").write_bytes("café".encode("cp1252"))
+    assert "is not in UTF-8; save it as UTF-8" in failure(server, graph)
     graph["prompts"]["inputs"]["file"] = "../../models/secret.txt"
     with pytest.raises(PromptRefused, match="not in"):
         server.run(graph)

@@ -3,7 +3,7 @@ import pytest
 from treegrpo.bundled import DEMO_CONFIG
 from treegrpo.errors import UsageError
 from treegrpo.training.config import PlanTable, WindowTable, make_table, stochastic_steps
-from treegrpo.training.config_file import parse_config, read_config, read_prompts
+from treegrpo.training.config_file import parse_config, read_config
 
 GOOD = {"model": {"path": "m"}, "rewards": [{"name": "clipscore"}], "train": {"prompts": "p.txt"}}
 
@@ -62,22 +62,6 @@ def test_editors_may_begin_a_file_with_a_byte_order_mark(tmp_path):
 
 def test_the_demo_configuration_is_valid():
     assert read_config(DEMO_CONFIG).plan.method == "treegrpo"
-
-
-def test_prompt_files(tmp_path):
-    file = tmp_path / "prompts.txt"
-    file.write_text("# animals\nbear\n\n  frog  \n")
-    assert read_prompts(file) == ["bear", "frog"]
-    file.write_text("# nothing\n\n")
-    with pytest.raises(UsageError, match="holds no prompt"):
-        read_prompts(file)
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_prompts(tmp_path / "missing.txt")
-    with pytest.raises(UsageError, match="the list is empty"):
-        read_prompts([])
-    file.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_prompts(file)
 
 
 @pytest.mark.parametrize(

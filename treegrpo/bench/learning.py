@@ -22,9 +22,9 @@ from ..run.folder import RunFolder
 from ..run.state import RunState, State
 from ..training.assemble import build_policy, build_rewards
 from ..training.config import Config, differences
-from ..training.config_file import read_prompts
 from ..training.evaluation import Evaluation, evaluate
 from ..training.iteration import make_optimizer
+from ..training.prompt_list import read_prompts
 from .contender import Contender, advance
 from .learning_curve import folder_of
 from .learning_summary import summarise

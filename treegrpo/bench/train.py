@@ -25,7 +25,7 @@ from ..method.process import Path as DiffusionPath
 from ..run.atomic import write_text
 from ..training.assemble import build_rewards
 from ..training.config import Config
-from ..training.config_file import read_prompts
+from ..training.prompt_list import read_prompts
 from ..training.run_memory import run_memory
 from .machine import machine
 from .models import bench_config, open_bench_policy

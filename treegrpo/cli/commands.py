@@ -175,7 +175,7 @@ def evaluate(
     from ..training.assemble import build_rewards, open_with_lora
     from ..training.comparison import compare
     from ..training.config import RewardTable, make_table
-    from ..training.config_file import read_prompts
+    from ..training.prompt_list import read_prompts
     from .comparison_table import print_comparison
 
     table, steps = _drawing(model, config, steps, guidance, max_sequence_length)

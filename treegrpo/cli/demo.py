@@ -27,9 +27,9 @@ from ..run.tree_record import node_images, record
 from ..run.watcher import Watcher
 from ..training.assemble import build_policy, build_rewards
 from ..training.comparison import Comparison, compare
-from ..training.config_file import read_prompts
 from ..training.demo_config import STYLES, demo_config
 from ..training.evaluation import Evaluation
+from ..training.prompt_list import read_prompts
 from ..training.trainer import train
 from .comparison_table import print_comparison
 from .follow import follow

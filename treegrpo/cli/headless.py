@@ -21,7 +21,7 @@ from ..run.metrics_board import open_board
 from ..run.state import RunState
 from ..training.assemble import build_policy, build_rewards, open_with_lora
 from ..training.config import Config, ModelTable, RewardTable, make_table
-from ..training.config_file import read_prompts
+from ..training.prompt_list import read_prompts
 from ..training.trainer import train
 from .fitting import fitting, to_open, to_train
 from .follow import follow

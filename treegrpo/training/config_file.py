@@ -1,4 +1,4 @@
-"""Files that people write: the TOML file of a run and lists of prompts."""
+"""The TOML file of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .config import Config, make_table
-from .prompt_list import instructions_in, prompt_lines
+from .text_file import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,13 +21,9 @@ def read_config(path: Path) -> Config:
 
     Raises UsageError naming the file, the key and what to write instead.
     """
+    text = read_text(path, "--config")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
         tables = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(f'--config: "{path}" cannot be read ({error.strerror}).') from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f'--config: "{path}" is not in UTF-8 ({error}); save it so.') from error
     except tomllib.TOMLDecodeError as error:
         hint = "; write paths with / or in 'single quotes'" if "\\" in text else ""
         raise UsageError(f'--config: "{path}" is not valid TOML ({error}){hint}.') from error
@@ -40,27 +36,6 @@ def parse_config(tables: dict[str, Any], source: str) -> Config:
         return make_table(Config, **tables)
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from error
-
-
-def read_prompts(source: Path | str | list[str]) -> list[str]:
-    """The prompts of a text file, one a line, or of a folder, see instructions_in. A list is itself.
-
-    Raises UsageError when the file cannot be read, and when there is no prompt.
-    """
-    if isinstance(source, list):
-        if not source:
-            raise UsageError("prompts: the list is empty; write at least one prompt.")
-        return source
-    if Path(source).is_dir():
-        return list(instructions_in(Path(source)))
-    try:
-        text = Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f'prompts: "{source}" cannot be read as a text file ({error}).') from error
-    prompts = prompt_lines(text)
-    if not prompts:
-        raise UsageError(f'prompts: "{source}" holds no prompt; write one a line.')
-    return prompts
 
 
 def _beside(config: Config, folder: Path) -> Config:

@@ -22,7 +22,7 @@ from ..method.policy import Policy
 from ..method.ranks import ALONE, Ranks
 from ..method.spacing import doubts
 from ..pictures.instruction import Instruction
-from ..rewards.reward import Rewards, check_prompts
+from ..rewards.reward import Rewards, are_pictures, check_prompts
 from ..run import lora_file
 from ..run.folder import RunFolder
 from ..run.judged import Judged
@@ -32,9 +32,9 @@ from ..run.state import Origin, RunState
 from ..run.tree_record import node_images, record, save_tree
 from ..run.watcher import NOBODY, Watcher
 from .config import Config, differences, make_table, stochastic_steps
-from .config_file import read_prompts
 from .evaluation import Evaluation, evaluate, heldout_latents
 from .iteration import Stopwatch, iterate, make_optimizer
+from .prompt_list import read_prompts
 
 log = logging.getLogger("treegrpo")
 FREE_TO_CHANGE = {
@@ -101,6 +101,7 @@ def train(
     sizes = smallest(ranks.gather(sizes))
     count = min(config.train.prompts_per_iteration, len(prompts))
     longest = ceil(count / ranks.size)
+    told = False
 
     while run.iteration < config.train.iterations and not run.judged.out_of(config.evaluation.patience):
         watch = Stopwatch()
@@ -119,6 +120,10 @@ def train(
         restore = partial(run.put_into, policy, optimizer)
         rows = longest * config.make_plan(run.iteration, torch.Generator()).leaves
         outcome, sizes = in_smaller_batches(attempt, restore, sizes, rows, once=ranks.sharded)
+        broken = int((~are_pictures(outcome.images)).sum())
+        if broken and not told:
+            told = True
+            log.warning("%d pictures are not made of numbers, and left out from now on; %s.", broken, policy.decoder)
         with ranks.together():
             if config.update.ema:
                 run.update_average(policy, config.update.ema)
