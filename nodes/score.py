@@ -7,6 +7,8 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
+from ..treegrpo.method.opinions import spreads
+from ..treegrpo.rewards.reward import check_prompts
 from ..treegrpo.training.iteration import score_tree
 from .reward import built, rewards_input
 from .run_folders import loose_votes
@@ -35,11 +37,13 @@ class Score(io.ComfyNode):
     def execute(cls, tree: TreeValue, rewards: dict[str, RewardValue]) -> io.NodeOutput:
         """See io.ComfyNode. Raises UsageError when no reward is connected."""
         judges = built(rewards, loose_votes())
+        for reward, _ in judges:
+            check_prompts(reward, tree.tree.prompts)
         with torch.inference_mode(False):
             scored = score_tree(tree.tree, tree.images, judges)
         weights = {reward.name: weight for reward, weight in judges}
         lines = [
-            f"{name}: {float(scores.nanmean()):.4f}, spread {float(scores.std(1, correction=0).nanmean()):.4f}"
+            f"{name}: {float(scores.nanmean()):.4f}, spread {float(spreads(scores).nanmean()):.4f}"
             for name, scores in scored.rewards.items()
         ]
         text = "\n".join(lines)

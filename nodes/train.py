@@ -308,6 +308,7 @@ def _sentence(report: Report) -> str:
         for name, value in report.reward.items()
     )
     rewards += "".join(f", {pair} {value:+.2f}" for pair, value in report.correlation.items() if value is not None)
+    rewards += f", {report.unjudged} of {report.leaves} not judged" if report.unjudged else ""
     heldout = f", held out {report.heldout:.4f}" if report.heldout is not None else ""
     heldout += "".join(f", watched {name} {mark:.4f}" for name, mark in report.watched.items() if mark is not None)
     return f"{rewards}{heldout}, {sum(report.seconds.values()):.1f} s"

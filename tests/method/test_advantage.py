@@ -257,6 +257,30 @@ def test_a_prompt_that_one_reward_left_out_teaches_nothing():
     assert zero_spread(rewards) == 1
 
 
+@given(groups, st.integers(0, 10_000))
+@relaxed
+def test_leaves_that_are_not_judged_get_nothing_and_do_not_count(rewards, seed):
+    """The others have the advantages that they have among themselves."""
+    unknown = torch.rand(rewards.shape, generator=torch.Generator().manual_seed(seed)) < 0.4
+    found = group_advantages(rewards.masked_fill(unknown, torch.nan))
+    for row, missing, advantages in zip(rewards, unknown, found, strict=True):
+        assert not advantages[missing].any()
+        if not missing.all():
+            alone = group_advantages(row[~missing][None])[0]
+            # The same sums in another order, over what may be a spread of two values that nearly agree.
+            torch.testing.assert_close(advantages[~missing], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_a_leaf_that_one_reward_did_not_judge_teaches_nothing():
+    a, b = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[torch.nan, 0.0, 1.0]])
+    for mixing in MIXINGS:
+        mixed = mix({"a": a, "b": b}, {"a": 1.0, "b": 1.0}, mixing)
+        assert mixed[0, 0] == 0
+        assert torch.equal(mixed[0, 1:], mix({"a": a[:, 1:], "b": b[:, 1:]}, {"a": 1.0, "b": 1.0}, mixing)[0])
+    assert zero_spread({"a": a, "b": b}) == 0
+    assert zero_spread({"a": a, "b": torch.tensor([[torch.nan, 1.0, torch.nan]])}) == 1, "one leaf has no other to beat"
+
+
 def test_defaults_are_the_papers():
     tree, leaves = two_levels()
     rewards, weights = {"a": leaves, "b": leaves**2}, {"a": 1.0, "b": 1.0}

@@ -26,6 +26,15 @@ def test_a_name_that_is_taken_is_refused():
         register("brightness", lambda images, prompts: images.mean((1, 2, 3)))
 
 
+def test_a_function_that_fails_is_named():
+    def judge(images, prompts):
+        raise KeyError("bear")
+
+    register("faulty", judge)
+    with pytest.raises(RunError, match=r"""reward "faulty" failed \(KeyError: 'bear'\); mend the function"""):
+        score(registry.create("faulty"), torch.zeros(1, 4, 4, 3), ["bear"])
+
+
 def test_a_function_that_returns_too_few_numbers_is_named():
     register("lazy", lambda images, prompts: images.mean().view(1))
     with pytest.raises(RunError, match='reward "lazy" returned shape'):

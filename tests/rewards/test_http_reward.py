@@ -32,6 +32,16 @@ async def judge(request: web.Request) -> web.Response:
     return web.json_response({"scores": [brightness(image) for image in asked["images"]]})
 
 
+def test_null_is_no_opinion():
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"scores": [1, None, 0.5, None, 2]})
+
+    with answering(answer) as url:
+        scores = HttpReward(url).score(IMAGES, PROMPTS)
+    assert scores.isnan().tolist() == [False, True, False, True, False]
+    assert scores[[0, 2, 4]].tolist() == [1.0, 0.5, 2.0]
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5, 16])
 def test_scores_come_back_in_order_whatever_the_batch(batch):
     with answering(judge) as url:
@@ -109,6 +119,7 @@ def saying(text: str, status: int = 200, **headers: str):
         (saying('{"scores": 5}'), "must answer"),
         (saying("no", 403), "status 403"),
         (saying("no", 500), "status 500"),
+        (saying("no", 400), "status 400"),
         (saying("", 302, Location="http://elsewhere.example/"), "redirects"),
     ],
 )

@@ -1,6 +1,7 @@
 import random
 import socket
 import sys
+from math import isnan
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
-from treegrpo.errors import RunError, UsageError
+from treegrpo.errors import UsageError
 from treegrpo.rewards.ocr import MODELS, Ocr, likeness, plain, reader, reading_order, stretch_distance, wanted
 from treegrpo.rewards.reward import score
 
@@ -79,9 +80,13 @@ def test_quotes(prompt, text):
 
 
 @pytest.mark.parametrize("prompt", ["", "a dog", "the dog's and the cats' bowl", "dogs’ and cats’ bowls", 'a " " sign'])
-def test_prompts_without_text_in_quotes_are_refused(prompt):
-    with pytest.raises(RunError, match=r'the prompt ".*" has no text in quotes; put the words'):
-        scores([torch.ones(64, 64, 3)], prompt)
+def test_prompts_without_text_in_quotes_are_not_judged(prompt):
+    assert isnan(scores([torch.ones(64, 64, 3)], prompt)[0])
+    with pytest.raises(UsageError, match=r"ocr finds no text in quotes in any prompt, such as \".*\"; put the words"):
+        Ocr().check([prompt, prompt])
+    [sentence] = Ocr().check(['a sign, "OPEN"', prompt])
+    assert sentence.startswith("ocr has no opinion on 1 of 2 prompts")
+    assert Ocr().check(['a sign, "OPEN"']) == []
 
 
 def edit_distance(a, b):

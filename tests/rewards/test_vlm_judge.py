@@ -1,4 +1,5 @@
 import io
+import logging
 from base64 import b64decode
 
 import numpy as np
@@ -65,13 +66,34 @@ def test_points(reply, points):
     assert parse_points(reply) == points
 
 
-def test_a_reply_without_points_is_quoted():
-    with (
-        answering(looking("I cannot say, {{}} " + "x" * 200)) as url,
-        pytest.raises(RunError, match="I cannot say") as caught,
-    ):
-        VlmJudge(f"{url}/v1", "eyes").score(IMAGES, PROMPTS)
-    assert "x" * 90 not in str(caught.value)
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"content": "I cannot say, " + "x" * 200}, 'answered "I cannot say, x'),
+        ({"content": None, "refusal": "Not this one."}, 'answered "Not this one."'),
+        ({"content": ""}, 'answered "", in which there is no number'),
+        (None, "answered with status 400"),
+    ],
+)
+def test_a_picture_that_is_declined_has_no_score_and_the_others_have(message, said, caplog):
+    async def answer(request: web.Request) -> web.Response:
+        text = (await request.json())["messages"][0]["content"][0]["text"]
+        if not text.endswith("Prompt: b"):
+            return web.json_response({"choices": [{"message": {"content": "5"}}]})
+        return (
+            web.Response(status=400, text="filtered")
+            if message is None
+            else web.json_response({"choices": [{"message": message}]})
+        )
+
+    with answering(answer) as url, caplog.at_level(logging.WARNING, "treegrpo"):
+        scores = VlmJudge(f"{url}/v1", "eyes").score(IMAGES, PROMPTS)
+    assert scores.isnan().tolist() == [False, True, False]
+    assert scores[[0, 2]].tolist() == [0.5, 0.5]
+    [sentence] = caplog.messages
+    assert said in sentence
+    assert sentence.endswith("(1 of 3 pictures)")
+    assert "x" * 90 not in sentence
 
 
 def test_another_protocol_is_refused():

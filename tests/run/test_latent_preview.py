@@ -24,6 +24,20 @@ def test_a_linear_decoder_is_found():
     torch.testing.assert_close(of_frames.draw(fresh.unsqueeze(2)), expected, rtol=0, atol=1e-4)  # one frame, a picture
 
 
+def test_what_is_not_made_of_numbers_is_left_out():
+    latents = torch.randn(3, 4, 8, 6, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(3, 32, 24, 3, generator=torch.Generator().manual_seed(1))
+    alone, broken = LatentPreview(), LatentPreview()
+    alone.learn(latents[:1], images[:1])
+    latents[1, 0, 0, 0], images[2, 0, 0, 0] = torch.nan, torch.inf
+    broken.learn(latents, images)
+    # Where tensors lie in memory decides how the last digit is rounded.
+    torch.testing.assert_close(broken.draw(latents[:1]), alone.draw(latents[:1]), rtol=0, atol=1e-5)
+    before = broken.draw(latents[:1])
+    broken.learn(latents[1:], images[1:])
+    assert torch.equal(broken.draw(latents[:1]), before), "what was learned stays"
+
+
 def test_grey_before_it_has_learned():
     assert LatentPreview().draw(torch.randn(2, 4, 8, 6)).equal(torch.full((2, 8, 6, 3), 0.5))
 

@@ -49,5 +49,9 @@ def test_who_judges_a_prompt_as_a_whole_sees_all_pictures_at_once():
 
 
 def test_what_fails_in_the_second_thread_fails_here():
-    with pytest.raises(RunError, match="not finite"):
-        decode_and_score(ToyPolicy(), LATENTS * torch.nan, PROMPTS, [Whiteness()], SIZES)
+    class Infinite(Whiteness):
+        def score(self, images, prompts):
+            return super().score(images, prompts) * torch.inf
+
+    with pytest.raises(RunError, match="infinite"):
+        decode_and_score(ToyPolicy(), LATENTS, PROMPTS, [Infinite()], SIZES)

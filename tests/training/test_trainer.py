@@ -2,6 +2,7 @@ import json
 import shutil
 import time
 from contextlib import nullcontext
+from math import nan
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from tests.full_disk import disk_that_takes, full_disk_at
 from tests.on_ranks import on_ranks, start
 from tests.small_runs import open_policy, small_config
+from treegrpo.backends.diffusers import DiffusersPolicy
 from treegrpo.bench.variants import changed
 from treegrpo.errors import RunError, UsageError
 from treegrpo.pictures.instruction import Instruction
@@ -464,10 +466,41 @@ def test_a_reward_that_fails_stops_the_run_and_keeps_it(tmp_path):
             return scores if self.calls < 3 else scores * float("nan")
 
     config = small_config(tmp_path)
-    with pytest.raises(RunError, match="not finite"):
+    with pytest.raises(RunError, match="iteration 3: jpeg_compressibility had no opinion on any picture"):
         run(config, tmp_path / "run", rewards=[(Faulty(), 1.0)])
     with RunFolder(tmp_path / "run", resume=True) as folder:
         assert folder.load_state()[1]["iteration"] == 2
+
+
+def test_a_run_goes_on_without_the_pictures_that_are_not_judged(tmp_path, monkeypatch, caplog):
+    """Of every prompt the reward declines a picture, and the decoder breaks another."""
+
+    class Choosy(JpegCompressibility):
+        def score(self, images, prompts):
+            first = [i == 0 or prompts[i] != prompts[i - 1] for i in range(len(prompts))]
+            return super().score(images, prompts).masked_fill(torch.tensor(first), torch.nan)
+
+    decode = DiffusersPolicy.decode
+
+    def breaking(policy, latents):
+        images = decode(policy, latents)
+        images[-1] = torch.nan
+        return images
+
+    monkeypatch.setattr(DiffusersPolicy, "decode", breaking)
+    config = small_config(tmp_path)
+    reports = run(config, tmp_path / "run", rewards=[(Choosy(), 1.0)])
+    assert len(reports) == config.train.iterations
+    assert all(0 < report.unjudged < report.leaves for report in reports)
+    assert all(report.spread["jpeg_compressibility"] > 0 and report.grad_norm[0] > 0 for report in reports)
+    [sentence] = [line for line in caplog.messages if "not made of numbers" in line]
+    assert sentence.endswith('the VAE computes in float32; set model.dtype = "bfloat16" or "float32".')
+
+
+def test_a_run_whose_pictures_are_all_broken_ends_and_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(DiffusersPolicy, "decode", lambda policy, latents: torch.full((len(latents), 8, 8, 3), nan))
+    with pytest.raises(RunError, match=r"iteration 1: no picture is made of numbers, .* the VAE computes in float32"):
+        run(small_config(tmp_path), tmp_path / "run")
 
 
 def test_every_prompt_takes_its_turn():

@@ -142,6 +142,12 @@ class DiffusersPolicy:
         """What the network computes in."""
         return self.network.dtype
 
+    @property
+    def decoder(self) -> str:
+        """See Policy.decoder."""
+        dtype = str(self.pipeline.vae.dtype).removeprefix("torch.")
+        return f'the VAE computes in {dtype}; set model.dtype = "bfloat16" or "float32"'
+
     def _add_adapter(self) -> None:
         targets = self.lora.targets
         if isinstance(targets, str):

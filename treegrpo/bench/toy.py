@@ -69,6 +69,7 @@ class ToyPolicy:
         self.theta = torch.nn.Parameter(torch.full((steps,), theta, dtype=dtype))
         self.base = torch.zeros(steps, dtype=dtype)
         self.active = True
+        self.decoder = "latents are the pictures"
         self.calls: list[int] = []  # rows of every network call
         self.heard: list[str] = []  # the prompt of every row
 

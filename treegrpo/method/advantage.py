@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import check_known
+from .opinions import alike, means, spreads, unjudged
 from .tree import Tree
 
 CENTRINGS = ("none", "siblings")
@@ -17,12 +18,11 @@ CENTRINGS = ("none", "siblings")
 def group_advantages(rewards: Tensor) -> Tensor:
     """(S - mean) / (std + 1e-8) over the leaves of each prompt, population std (paper, section 3). [P, L] -> [P, L].
 
-    Leaves that all got the same reward get exactly 0: their rounded mean may miss them by more than 1e-8. So do
-    those of a prompt that was left out (NaN, see rewards.reward).
+    Leaves that all got the same reward get exactly 0: their rounded mean may miss them by more than 1e-8. So do those
+    that were not judged (NaN, see rewards.reward), without which mean and spread of the others are taken.
     """
-    std = rewards.std(1, correction=0, keepdim=True)
-    advantages = (rewards - rewards.mean(1, keepdim=True)) / (std + 1e-8)
-    return advantages.masked_fill(_equal(rewards)[:, None] | advantages.isnan(), 0.0)
+    advantages = (rewards - means(rewards)[:, None]) / (spreads(rewards)[:, None] + 1e-8)
+    return advantages.masked_fill(alike(rewards)[:, None] | rewards.isnan(), 0.0)
 
 
 def normalised_sum(scores: Tensor, weights: Tensor) -> Tensor:
@@ -48,12 +48,11 @@ MIXINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"normalise": normalise
 def mix(rewards: dict[str, Tensor], weights: dict[str, float], mixing: str = "normalise") -> Tensor:
     """One advantage of every leaf from all rewards, rewards[name]: [P, L]. -> [P, L].
 
-    A prompt that any reward left out gets 0, whatever the others say. Raises UsageError for an unknown mixing.
+    A leaf that any reward did not judge gets 0, and counts in none of them. Raises UsageError for an unknown mixing.
     """
     check_known("advantage.mixing", mixing, MIXINGS)
-    scores = torch.stack([values.float() for values in rewards.values()])
-    mixed = MIXINGS[mixing](scores, torch.tensor([float(weights[name]) for name in rewards]))
-    return mixed.masked_fill(scores.isnan().any(0), 0.0)
+    scores = torch.stack([values.float() for values in rewards.values()]).masked_fill(unjudged(rewards), torch.nan)
+    return MIXINGS[mixing](scores, torch.tensor([float(weights[name]) for name in rewards]))
 
 
 def logprob_weights(log_probs: Tensor) -> Tensor:
@@ -117,34 +116,32 @@ def with_advantages(
 
 
 def zero_spread(rewards: dict[str, Tensor]) -> int:
-    """How many prompts teach nothing: left out, or all leaves got the same rewards. rewards[name]: [P, L]."""
-    scores = torch.stack(list(rewards.values()))
-    left_out = scores.isnan().any(2).any(0)
-    return int((left_out | torch.stack([_equal(values) for values in scores]).all(0)).sum())
+    """How many prompts teach nothing: all leaves that were judged got the same rewards. rewards[name]: [P, L]."""
+    unknown = unjudged(rewards)
+    same = [alike(values.masked_fill(unknown, torch.nan)) for values in rewards.values()]
+    return int(torch.stack(same).all(0).sum())
 
 
 def correlation(rewards: dict[str, Tensor]) -> dict[str, float | None]:
     """Pearson's correlation of every pair of rewards within the prompts, -1..1, under "a ~ b". rewards[name]: [P, L].
 
     sum x y / sqrt(sum x^2 sum y^2), where x and y are the two rewards of a leaf minus their means over the leaves of
-    its prompt. That one prompt is easier than another does not count. None where a reward does not differ within any
-    prompt that both have judged.
+    its prompt that both have judged. That one prompt is easier than another does not count. None where a reward does
+    not differ within any prompt.
     """
     return {f"{a} ~ {b}": _correlation(rewards[a], rewards[b]) for a, b in combinations(rewards, 2)}
 
 
 def _correlation(a: Tensor, b: Tensor) -> float | None:
-    judged = ~(a.isnan() | b.isnan()).any(1)
-    x, y = (_deviations(values[judged].double()) for values in (a, b))
+    unknown = a.isnan() | b.isnan()
+    x, y = (_deviations(values.double().masked_fill(unknown, torch.nan)) for values in (a, b))
     size = (x.square().sum() * y.square().sum()).sqrt()
     return float((x * y).sum() / size) if size > 0 else None
 
 
 def _deviations(rewards: Tensor) -> Tensor:
-    """What each leaf is above the mean of its prompt; exactly 0 where all leaves got the same. [P, L] -> [P, L]."""
-    return (rewards - rewards.mean(1, keepdim=True)).masked_fill(_equal(rewards)[:, None], 0.0)
+    """What each leaf is above the mean of its prompt; exactly 0 where all got the same, and where it was not judged.
 
-
-def _equal(rewards: Tensor) -> Tensor:
-    """Which prompts have leaves that all got the same reward. [P, L] -> [P]."""
-    return rewards.amax(1) == rewards.amin(1)
+    [P, L] -> [P, L].
+    """
+    return (rewards - means(rewards)[:, None]).masked_fill(alike(rewards)[:, None] | rewards.isnan(), 0.0)

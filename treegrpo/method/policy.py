@@ -22,6 +22,11 @@ class Policy(Protocol):
         """What the network computes in; named in error messages only."""
         ...
 
+    @property
+    def decoder(self) -> str:
+        """What decodes, and what to change where it makes what is no picture; for a sentence."""
+        ...
+
     def sigmas(self, steps: int) -> Tensor:
         """Noise levels float32 [steps + 1] on the CPU, falling to 0."""
         ...

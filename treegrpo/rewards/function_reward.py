@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
-from ..errors import UsageError
+from ..errors import RunError, UsageError, first_line
 from . import registry
 
 Judge = Callable[[Tensor, Sequence[str]], Tensor]
@@ -21,8 +22,14 @@ class FunctionReward:
         self._judge = judge
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """See Reward.score."""
-        return self._judge(images, prompts)
+        """See Reward.score. Raises RunError, which names the function, when it fails."""
+        try:
+            return self._judge(images, prompts)
+        except (UsageError, RunError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {first_line(error)}".rstrip(": .")
+            raise RunError(f'reward "{self.name}" failed ({said}); mend the function.') from error
 
 
 def register(name: str, judge: Judge) -> None:

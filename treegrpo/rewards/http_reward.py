@@ -1,12 +1,14 @@
 """A reward on a server of one's own, so that a judge of any size or language runs elsewhere.
 
 Request, POST: {"images": ["<base64 of a PNG>", ...], "prompts": ["...", ...]}, as many of one as of the other.
-Answer, status 200: {"scores": [0.5, ...]}, one finite number per picture, in their order; larger is better.
+Answer, status 200: {"scores": [0.5, null, ...]}, one finite number per picture, in their order; larger is better, and
+null is no opinion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import nan
 from typing import Any
 
 import torch
@@ -53,16 +55,16 @@ class HttpReward:
 
 
 def _scores(server: Endpoint, answer: Any, count: int) -> list[float]:
-    """The numbers in an answer. Raises RunError when they are not `count` numbers that float32 can hold."""
+    """The numbers in an answer, NaN for null. Raises RunError when they are not `count` that float32 can hold."""
     scores = answer.get("scores") if isinstance(answer, dict) else None
     if not isinstance(scores, list):
         raise RunError(server.failed(f'answered {quote(str(answer))}; it must answer {{"scores": [...]}}.'))
     if len(scores) != count:
         raise RunError(server.failed(f"answered with {len(scores)} scores for {count} pictures; send one each."))
     for value in scores:
+        if value is None:
+            continue
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not -LARGEST <= value <= LARGEST:
-            raise RunError(
-                server.failed(f"answered with a score {quote(str(value))}; every score must be a finite number.")
-            )
-    return [float(value) for value in scores]
+            raise RunError(server.failed(f"answered with a score {quote(str(value))}; send finite numbers, or null."))
+    return [nan if value is None else float(value) for value in scores]

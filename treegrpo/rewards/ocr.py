@@ -11,6 +11,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import RunError, UsageError
+from ..errors import UsageError
 from .post import quote
 
 if TYPE_CHECKING:
@@ -45,23 +46,32 @@ class Ocr:
     def __init__(self) -> None:
         self.read = reader()
 
+    def check(self, prompts: Sequence[str]) -> list[str]:
+        """See Reward."""
+        without = [prompt for prompt in prompts if not wanted(prompt)]
+        if len(without) == len(prompts):
+            raise UsageError(
+                f"rewards: ocr finds no text in quotes in any prompt, such as {quote(prompts[0])}; put the words that "
+                "the picture shall show in double quotes, or leave this reward out."
+            )
+        if not without:
+            return []
+        return [
+            f"ocr has no opinion on {len(without)} of {len(prompts)} prompts, which have no text in quotes (such as "
+            f"{quote(without[0])}), and their pictures are not trained on."
+        ]
+
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Scores float32 [N] for images float32 [N, H, W, 3] in 0..1. Raises RunError for a prompt without quotes."""
-        texts = [wanted(prompt) for prompt in prompts]
+        """Scores float32 [N] for images float32 [N, H, W, 3] in 0..1, NaN for prompts without quotes."""
         levels = (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        pictures = zip(texts, levels, strict=True)
-        return torch.tensor([likeness(text, self.read(pixels)) for text, pixels in pictures], dtype=torch.float32)
+        pictures = zip(map(wanted, prompts), levels, strict=True)
+        scores = [likeness(text, self.read(pixels)) if text else nan for text, pixels in pictures]
+        return torch.tensor(scores, dtype=torch.float32)
 
 
 def wanted(prompt: str) -> str:
-    """What stands in quotes, joined and `plain`. Raises RunError when nothing does."""
-    text = plain("".join("".join(parts) for parts in QUOTED.findall(prompt)))
-    if not text:
-        raise RunError(
-            f'reward "ocr": the prompt {quote(prompt)} has no text in quotes; put the words that the picture shall '
-            "show in double quotes, or leave this reward out."
-        )
-    return text
+    """What stands in quotes, joined and `plain`; "" where nothing does."""
+    return plain("".join("".join(parts) for parts in QUOTED.findall(prompt)))
 
 
 def plain(text: str) -> str:

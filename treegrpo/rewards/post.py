@@ -34,6 +34,9 @@ ANSWER_LIMIT = 2**20
 BACKOFF = 0.5
 """Seconds before the first repetition; twice as many before each further one."""
 
+CONTENT = (400, 413, 422, 451)
+"""Statuses that say no to what a request holds, as filters of content do, and not to where it goes or who asks."""
+
 QUOTED = 80
 """Characters of an answer that a sentence quotes."""
 
@@ -127,10 +130,23 @@ def quote(text: str) -> str:
     return f'"{line[:QUOTED]}"' if len(line) <= QUOTED else f'"{line[: QUOTED - 1]}…"'
 
 
-def post_all(server: Endpoint, documents: Iterable[object], concurrency: int = 1) -> list[Any]:
+@dataclass(frozen=True)
+class Declined:
+    """In place of an answer: how the server declined this very document."""
+
+    how: str
+
+
+def post_all(
+    server: Endpoint, documents: Iterable[object], concurrency: int = 1, *, may_decline: bool = False
+) -> list[Any]:
     """The JSON answers to JSON documents, in their order; `concurrency` requests at a time, each document made when
-    its turn comes. Raises RunError, one sentence, for the first that fails."""
-    work = _post_all(server, documents, concurrency)
+    its turn comes.
+
+    may_decline: a document may be refused for what it holds, and is then answered by Declined. Raises RunError, one
+    sentence, for the first that fails otherwise.
+    """
+    work = _post_all(server, documents, concurrency, may_decline)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -139,7 +155,7 @@ def post_all(server: Endpoint, documents: Iterable[object], concurrency: int = 1
         return thread.submit(asyncio.run, work).result()
 
 
-async def _post_all(server: Endpoint, documents: Iterable[object], concurrency: int) -> list[Any]:
+async def _post_all(server: Endpoint, documents: Iterable[object], concurrency: int, may_decline: bool) -> list[Any]:
     import aiohttp
 
     headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
@@ -150,7 +166,12 @@ async def _post_all(server: Endpoint, documents: Iterable[object], concurrency: 
 
     async def work() -> None:
         for place, document in waiting:  # shared: whoever is free takes the next one
-            answers[place] = await _post(session, server, json.dumps(document).encode())
+            try:
+                answers[place] = await _post(session, server, json.dumps(document).encode())
+            except _Refused as error:
+                if not may_decline:
+                    raise
+                answers[place] = Declined(error.how)
 
     timeout = aiohttp.ClientTimeout(total=server.timeout_seconds)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout, auto_decompress=False) as session:
@@ -160,6 +181,14 @@ async def _post_all(server: Endpoint, documents: Iterable[object], concurrency: 
 
 class _MayPass(RunError):
     """A failure that another try may mend."""
+
+
+class _Refused(RunError):
+    """The server does not take what was sent."""
+
+    def __init__(self, sentence: str, how: str) -> None:
+        super().__init__(sentence)
+        self.how = how
 
 
 async def _post(session: aiohttp.ClientSession, server: Endpoint, body: bytes) -> Any:
@@ -198,13 +227,11 @@ async def _post_once(session: aiohttp.ClientSession, server: Endpoint, body: byt
     except (aiohttp.ClientError, OSError) as error:
         raise _MayPass(server.failed(f"broke off its answer ({_line(error)}); look at the server's log.")) from error
     if response.status != 200:
-        kind = _MayPass if response.status >= 500 or response.status == 429 else RunError
-        raise kind(
-            server.failed(
-                f"answered with status {response.status}: {quote(answer.decode(errors='replace'))}; check url and "
-                "token_variable, and look at the server's log."
-            )
-        )
+        how = f"answered with status {response.status}: {quote(answer.decode(errors='replace'))}"
+        sentence = server.failed(f"{how}; check url and token_variable, and look at the server's log.")
+        if response.status in CONTENT:
+            raise _Refused(sentence, how)
+        raise (_MayPass if response.status >= 500 or response.status == 429 else RunError)(sentence)
     try:
         return json.loads(answer)
     except (ValueError, RecursionError):

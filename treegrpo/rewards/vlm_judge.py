@@ -11,8 +11,10 @@ number such as 7, 7.5 or 7/10.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,7 +23,9 @@ from torch import Tensor
 
 from ..errors import RunError, UsageError
 from ..pictures.instruction import reference_of
-from .post import checked_url, endpoint, png_base64, post_all, quote, whole
+from .post import Declined, checked_url, endpoint, png_base64, post_all, quote, whole
+
+log = logging.getLogger("treegrpo")
 
 RUBRIC = (
     "Judge this picture. How well does it show what the prompt asks for, and how well is it made? 0: it shows "
@@ -38,7 +42,7 @@ IN_WORDS = re.compile(rf"(?<![\w.,-])({NUMBER})(?:\s*(?:/|out of)\s*10(?:\.0)?)?
 
 
 class VlmJudge:
-    """The number from 0 to 10 that the model answers, divided by 10: 0..1.
+    """The number from 0 to 10 that the model answers, divided by 10: 0..1. NaN where it declines, or says none.
 
     url: base address of the server, such as http://localhost:11434/v1. model: as the server calls it.
     rubric: what is asked; the prompt is added below it. token_variable: name of an environment variable whose value is
@@ -68,8 +72,12 @@ class VlmJudge:
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Scores float32 [N] for images float32 [N, H, W, 3] in 0..1. Raises RunError when the server fails."""
         requests = (self._request(pixels, prompt) for pixels, prompt in zip(images, prompts, strict=True))
-        answers = post_all(self.server, requests, self.concurrency)
-        return torch.tensor([self._score(answer) for answer in answers], dtype=torch.float32)
+        answers = post_all(self.server, requests, self.concurrency, may_decline=True)
+        found = [self._points(answer) for answer in answers]
+        if declined := [answer for answer in found if isinstance(answer, str)]:
+            log.warning("%s (%d of %d pictures)", self.server.failed(declined[0]), len(declined), len(found))
+        scores = [nan if isinstance(answer, str) else answer / 10 for answer in found]
+        return torch.tensor(scores, dtype=torch.float32)
 
     def _request(self, pixels: Tensor, prompt: str) -> dict[str, Any]:
         before = reference_of(prompt)
@@ -85,24 +93,21 @@ class VlmJudge:
             "messages": [{"role": "user", "content": [{"type": "text", "text": text}, *images]}],
         }
 
-    def _score(self, answer: Any) -> float:
+    def _points(self, answer: Any) -> float | str:
+        """The points, 0..10, or what was answered instead. Raises RunError for what is no chat completion."""
+        if isinstance(answer, Declined):
+            return answer.how
         try:
-            reply = answer["choices"][0]["message"]["content"]
-        except (KeyError, IndexError, TypeError):
+            message = answer["choices"][0]["message"]
+            reply = message.get("content") or message.get("refusal") or ""
+        except (KeyError, IndexError, TypeError, AttributeError):
             reply = None
         if not isinstance(reply, str):
             raise RunError(
                 self.server.failed(f"answered {quote(str(answer))}, which is no chat completion; correct url or model.")
             )
         points = parse_points(reply)
-        if points is None:
-            raise RunError(
-                self.server.failed(
-                    f"answered {quote(reply)}, in which there is no number from 0 to 10; ask for one in rubric, or "
-                    "choose another model."
-                )
-            )
-        return points / 10
+        return f"answered {quote(reply)}, in which there is no number from 0 to 10" if points is None else points
 
 
 def parse_points(reply: str) -> float | None:

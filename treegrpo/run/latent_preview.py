@@ -20,8 +20,15 @@ class LatentPreview:
         self.factors: Tensor | None = None
 
     def learn(self, latents: Tensor, images: Tensor) -> None:
-        """Fit the map to latents [N, C, (1,) h, w] and their decoded images [N, H, W, 3], by least squares."""
-        latents, images = latents[:ENOUGH], images[:ENOUGH]
+        """Fit the map to latents [N, C, (1,) h, w] and their decoded images [N, H, W, 3], by least squares.
+
+        What is not made of numbers is left out; where nothing is left, what was learned before stays.
+        """
+        known = images.isfinite().flatten(1).all(1) & latents.isfinite().flatten(1).all(1).to(images.device)
+        places = known.nonzero()[:ENOUGH, 0]
+        if not len(places):
+            return
+        latents, images = latents[places.to(latents.device)], images[places]
         small = F.interpolate(images.movedim(3, 1), latents.shape[-2:], mode="area").movedim(1, 3)
         self.factors = torch.linalg.lstsq(_rows(latents), small.reshape(-1, 3).float()).solution
 

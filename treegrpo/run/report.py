@@ -9,6 +9,7 @@ from math import isnan
 from torch import Tensor
 
 from ..method.advantage import correlation, zero_spread
+from ..method.opinions import spreads, unjudged
 from .outcome import Outcome
 
 
@@ -17,12 +18,12 @@ class Report:
     """The fields are the columns of metrics.jsonl.
 
     window: the trained steps. reward: mean of each reward over all leaves. spread: mean over prompts of the standard
-    deviation of each reward within the tree; null for both where a reward left all prompts out. correlation: of every
-    pair of rewards within the trees, see advantage.correlation. zero_spread: prompts that taught nothing, since their
-    leaves got the same rewards or they were left out. Lists have one entry per optimiser step, see
-    update.UpdateStatistics. seconds: grow, decode, score, update, evaluate, save. heldout: mean held-out reward, on the
-    iterations that evaluate. watched: the held-out means of the rewards that are only watched, null where a reward left
-    all prompts out; empty on the other iterations.
+    deviation of each reward within the tree; null for both where a reward had no opinion on any leaf. correlation: of
+    every pair of rewards within the trees, see advantage.correlation. unjudged: leaves that taught nothing, since a
+    reward had no opinion on them. zero_spread: prompts that taught nothing, since their judged leaves got the same.
+    Lists have one entry per optimiser step, see update.UpdateStatistics. seconds: grow, decode, score, update,
+    evaluate, save. heldout: mean held-out reward, on the iterations that evaluate. watched: the held-out means of the
+    rewards that are only watched, null where a reward had no opinion on any picture; empty on the other iterations.
     """
 
     iteration: int
@@ -30,6 +31,7 @@ class Report:
     reward: dict[str, float | None]
     spread: dict[str, float | None]
     correlation: dict[str, float | None]
+    unjudged: int
     zero_spread: int
     leaves: int
     evaluations: int
@@ -54,8 +56,9 @@ def report_of(
         iteration=outcome.number,
         window=list(tree.trained_steps),
         reward={name: mean_of_known(scores) for name, scores in rewards.items()},
-        spread={name: mean_of_known(scores.std(1, correction=0)) for name, scores in rewards.items()},
+        spread={name: mean_of_known(spreads(scores)) for name, scores in rewards.items()},
         correlation=correlation(rewards),
+        unjudged=int(unjudged(rewards).sum()),
         zero_spread=zero_spread(rewards),
         leaves=scored.numel(),
         evaluations=tree.plan.cost().evaluations * len(scored),
@@ -67,6 +70,6 @@ def report_of(
 
 
 def mean_of_known(scores: Tensor) -> float | None:
-    """The mean over all prompts that were not left out, if there is one."""
+    """The mean over all that was judged, if anything was."""
     mean = float(scores.nanmean())
     return None if isnan(mean) else mean

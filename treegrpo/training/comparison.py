@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..memory.batch_sizes import drawing_sizes
 from ..method.grow import BatchSizes
 from ..method.policy import Policy
-from ..rewards.reward import Rewards
+from ..rewards.reward import Rewards, check_prompts
 from .evaluation import Evaluation, Interval, bootstrap, evaluate
 
 
@@ -47,7 +47,12 @@ def compare(
     seed: int,
     sizes: BatchSizes | None = None,
 ) -> Comparison:
-    """Evaluate the base model and the policy's adapter on the same prompts and noise."""
+    """Evaluate the base model and the policy's adapter on the same prompts and noise.
+
+    Raises UsageError when a reward cannot judge the prompts, and RunError when none has an opinion on any picture.
+    """
+    for reward, _ in rewards:
+        check_prompts(reward, prompts)
     batch = sizes or drawing_sizes(policy, prompts, steps)
 
     def judge() -> Evaluation:

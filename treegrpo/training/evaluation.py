@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..errors import RunError
 from ..method.grow import BatchSizes
+from ..method.opinions import means
 from ..method.policy import Policy
 from ..method.sample import decode, sample
 from ..rewards.reward import Reward, score
@@ -20,7 +22,8 @@ BOOTSTRAPS = 10_000
 class Evaluation:
     """Pictures of P prompts, S seeds each.
 
-    images: float32 [P, S, H, W, 3]. scores: the weighted sum of the rewards, float32 [P, S]. diversity: see below.
+    images: float32 [P, S, H, W, 3]. scores: the weighted sum of the rewards, float32 [P, S], NaN where one of them has
+    no opinion. diversity: see below.
     watched: the scores of each reward that is only watched, float32 [P, S].
     """
 
@@ -94,12 +97,16 @@ class Interval:
 
 
 def bootstrap(scores: Tensor, seed: int = 0) -> Interval:
-    """Mean of scores [P, S] with its 95 % percentile bootstrap interval.
+    """Mean of scores [P, S] with its 95 % percentile bootstrap interval, over the pictures that were judged (not NaN).
 
-    Prompts are resampled, not pictures: pictures of one prompt succeed or fail together.
+    Prompts are resampled, not pictures: pictures of one prompt succeed or fail together. Raises RunError when no
+    picture was judged.
     """
-    per_prompt = scores.double().mean(1)
+    per_prompt = means(scores.double())
+    per_prompt = per_prompt[~per_prompt.isnan()]
+    if not len(per_prompt):
+        raise RunError("rewards: there is no picture on which all of them have an opinion, so nothing to tell.")
     draws = torch.randint(len(per_prompt), (BOOTSTRAPS, len(per_prompt)), generator=torch.Generator().manual_seed(seed))
-    means = per_prompt[draws].mean(1)
-    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    resampled = per_prompt[draws].mean(1)
+    low, high = torch.quantile(resampled, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Interval(float(per_prompt.mean()), low, high)

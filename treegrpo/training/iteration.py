@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..errors import RunError
 from ..method.advantage import with_advantages
 from ..method.grow import BatchSizes, Graphs, grow
 from ..method.policy import Policy
@@ -16,7 +17,7 @@ from ..method.ranks import ALONE, Ranks
 from ..method.sample import decode
 from ..method.tree import Tree
 from ..method.update import update
-from ..rewards.reward import Rewards, score
+from ..rewards.reward import Rewards, are_pictures, score, silent
 from ..run.outcome import Outcome
 from ..run.watcher import NOBODY, Watcher
 from .config import Config, PlanTable, WindowTable, make_plan
@@ -101,7 +102,7 @@ def iterate(
 ) -> Outcome:
     """Run iteration `number` of a run; see grow_trees. The watcher hears of all but the end.
 
-    Books the parts grow, decode, score and update on `watch`.
+    Books the parts grow, decode, score and update on `watch`. Raises RunError when a reward has no opinion at all.
     """
     graphs = Graphs(sizes.graphs) if config.train.reuse_graphs else None
     weights = {reward.name: weight for reward, weight in rewards}
@@ -136,9 +137,21 @@ def iterate(
         watch.lap("score")
         tree = with_advantages(tree, weights, how.backup, how.centring, how.clamp, how.mixing)
     everyone = ranks.gather(tree.rewards)
+    scores = {name: torch.cat([each[name] for each in everyone]) for name in weights}
+    if quiet := silent(rewards, scores):
+        raise RunError(_nothing_to_learn_from(number, quiet, images, policy))
     statistics = update(policy, tree, optimizer, config.update.settings(), sizes.training, graphs, ranks)
     watch.lap("update")
-    return Outcome(number, tree, images, statistics, {name: torch.cat([r[name] for r in everyone]) for name in weights})
+    return Outcome(number, tree, images, statistics, scores)
+
+
+def _nothing_to_learn_from(number: int, rewards: Sequence[str], images: Tensor, policy: Policy) -> str:
+    if not bool(are_pictures(images).any()):
+        return f"iteration {number + 1}: no picture is made of numbers, so nothing can be learned; {policy.decoder}."
+    return (
+        f"iteration {number + 1}: {' and '.join(rewards)} had no opinion on any picture, so nothing can be learned; "
+        "look at what was said before, mend it, and continue the run."
+    )
 
 
 def make_optimizer(policy: Policy, learning_rate: float) -> torch.optim.Optimizer:

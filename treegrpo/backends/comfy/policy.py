@@ -111,6 +111,12 @@ class ComfyPolicy:
         """What the network computes in."""
         return self.patcher.model.get_dtype_inference()
 
+    @property
+    def decoder(self) -> str:
+        """See Policy.decoder."""
+        dtype = str(self.vae.vae_dtype).removeprefix("torch.")
+        return f"the VAE computes in {dtype}; start ComfyUI with --bf16-vae or --fp32-vae, or load another VAE"
+
     def sigmas(self, steps: int) -> Tensor:
         """See Policy.sigmas. Raises UsageError when the schedule given has another length."""
         if self.schedule is None:
