@@ -12,7 +12,12 @@ from ..treegrpo.errors import UsageError
 from ..treegrpo.run.atomic import FileHeld, write_bytes
 from ..treegrpo.run.folder import RunFolder
 
-NAME = re.compile(r"[\w][\w .-]{0,99}")
+FOREIGN = re.compile(r"[^\w .-]")
+"""What no name may have: file systems, or ComfyUI's lists of LoRAs, take it for something else."""
+LONGEST, MOST_BYTES = 100, 200
+"""Characters of a name, and bytes: file systems take 255 for the whole name of a published file."""
+PUBLISHED = re.compile(r"-(best|\d{6})$")
+"""How the names of the LoRAs end that a run publishes beside its own."""
 DEVICE = re.compile(r"(?i)(con|prn|aux|nul|(com|lpt)[\d¹²³])( *\..*)?")
 """Names that Windows keeps for devices, whatever follows a point."""
 PREVIEW = re.compile(r"~[0-9a-f]{32}")
@@ -21,9 +26,26 @@ PREVIEW = re.compile(r"~[0-9a-f]{32}")
 
 def validate_name(run: str | None) -> bool | str:
     """For validate_inputs: True, or what is wrong with the name of a run; None stands for a name still to come."""
-    if run is None or (NAME.fullmatch(run) and not run.endswith((".", " ")) and not DEVICE.fullmatch(run)):
-        return True
-    return f'run: "{run}" cannot be the name of a run; use letters, digits, spaces, - and _ only.'
+    reason = None if run is None else _wrong_with(run)
+    return True if reason is None else f'run: "{run}" cannot be the name of a run: {reason}.'
+
+
+def _wrong_with(run: str) -> str | None:
+    if not run.strip():
+        return "it is empty; write one"
+    if found := FOREIGN.search(run):
+        return f"it has a {found.group()!r}; use letters, digits, blanks, points, - and _"
+    if not re.match(r"\w", run):
+        return f"it begins with a {run[0]!r}; begin it with a letter or a digit"
+    if run.endswith((".", " ")):
+        return "Windows drops the point or blank at its end; leave that out"
+    if DEVICE.fullmatch(run):
+        return "Windows keeps it for a device; choose another"
+    if len(run) > LONGEST or len(run.encode()) > MOST_BYTES:
+        return f"it is longer than {LONGEST} letters, or than file systems take; shorten it"
+    if (found := PUBLISHED.search(run)) and not (runs_folder() / run).exists():
+        return f"a LoRA of the run {run[: -len(found.group())]!r} may be called so; choose another end"
+    return None
 
 
 def run_path(run: str) -> Path:

@@ -257,10 +257,25 @@ def test_methods_name_their_sizes_as_their_authors_do(server, method, text):
     assert history.outputs["plan"]["text"] == [text]
 
 
-@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".hidden", "C:\\x", "nul\0l", "con", "Nul.txt", "COM¹"])
-def test_a_run_name_is_no_path(server, name):
-    with pytest.raises(PromptRefused, match="cannot be the name of a run"):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        *(
+            (name, "use letters, digits, blanks, points, - and _")
+            for name in ("../elsewhere", "a/b", "C:\\x", "nul\0l")
+        ),
+        *((name, "it is empty; write one") for name in ("", "  ")),
+        *((name, "begin it with a letter or a digit") for name in (".hidden", "-x", " x")),
+        *((name, "Windows drops the point or blank at its end") for name in ("x.", "x ")),
+        *((name, "Windows keeps it for a device") for name in ("con", "Nul.txt", "COM¹")),
+        *((name, "it is longer than 100 letters, or than file systems take") for name in ("x" * 101, "熊" * 80)),
+        *((name, "a LoRA of the run 'x' may be called so; choose another end") for name in ("x-best", "x-000002")),
+    ],
+)
+def test_a_name_that_no_run_can_have_is_refused_with_its_reason(server, name, reason):
+    with pytest.raises(PromptRefused, match="cannot be the name of a run") as caught:
         server.run(training(name))
+    assert reason in str(caught.value)
 
 
 NO_PROMPTS = node("TreeGRPO_Prompts", clip=["model", 1], text="#", file="none", negative="")

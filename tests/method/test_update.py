@@ -249,6 +249,15 @@ def test_gradients_that_are_not_finite_skip_the_step():
     assert torch.equal(policy.theta, before)
 
 
+def test_a_step_that_would_leave_weights_that_are_not_finite_is_taken_back():
+    policy, tree = trained()
+    before = policy.theta.detach().clone()
+    statistics = update(policy, tree, descend(policy, float("inf")), UpdateSettings(passes=2), 1000)
+    assert statistics.skipped == ["update skipped: a weight would not be finite after it; lower the learning rate"] * 2
+    assert statistics.ratio_error == [0.0, 0.0], "the second pass saw the same weights"
+    assert torch.equal(policy.theta, before)
+
+
 def test_a_skipped_pass_does_not_stop_the_next_one():
     policy, tree = trained()
     blows = iter([float("inf"), 1.0, 1.0, 1.0, 1.0, 1.0])

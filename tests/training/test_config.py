@@ -1,3 +1,5 @@
+from math import inf, nan
+
 import pytest
 
 from treegrpo.bundled import DEMO_CONFIG
@@ -28,6 +30,49 @@ def test_mistakes_are_named_with_their_place(change, words):
         parse_config({**GOOD, **change}, "run.toml")
     for word in ["run.toml", *words]:
         assert word in str(caught.value)
+
+
+NONSENSE = {
+    "model.guidance": [nan, inf, -1],
+    "model.height": [0, 10**9],
+    "lora.alpha": [inf, nan, 0],
+    "plan.steps": [0, 1001, 10**9],
+    "plan.branch": [0, 10**9],
+    "plan.depth": [10**9],
+    "plan.roots": [10**9],
+    "plan.leaf_limit": [10**9],
+    "window.ratio": [nan, 1],
+    "kernel.eta": [inf, nan],
+    "advantage.clamp": [inf, nan],
+    "update.learning_rate": [inf, nan, 1e30, 0],
+    "update.clip_range": [inf, nan],
+    "update.kl": [inf, nan, -1],
+    "update.max_grad_norm": [inf, nan],
+    "update.ema": [nan, 1],
+    "train.seed": [2**63, -(2**63)],
+    "train.memory_gb": [inf, nan, 1e300],
+    "train.iterations": [10**12],
+}
+"""Settings that would only go wrong later, or never be noticed."""
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in NONSENSE.items() for value in values])
+def test_nonsense_is_refused_with_its_place(key, value):
+    table, setting = key.split(".")
+    with pytest.raises(UsageError, match=f'"{key}" = .* cannot be used') as caught:
+        parse_config({**GOOD, table: {**GOOD.get(table, {}), setting: value}}, "run.toml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [nan, inf])
+def test_a_weight_is_a_number_and_one_of_them_counts(value):
+    with pytest.raises(UsageError, match=r'"rewards\.0\.weight" = .* cannot be used'):
+        parse_config({**GOOD, "rewards": [{"name": "brightness", "weight": value}]}, "run.toml")
+    mute = [{"name": "brightness", "weight": 0}, {"name": "contrast", "weight": 0.0}]
+    with pytest.raises(UsageError, match="rewards: all weights are 0, so nothing counts"):
+        parse_config({**GOOD, "rewards": mute}, "run.toml")
+    with pytest.raises(UsageError, match=r"evaluation\.rewards: all weights are 0"):
+        parse_config({**GOOD, "evaluation": {"rewards": mute}}, "run.toml")
 
 
 def test_paths_are_taken_from_the_folder_of_the_file(tmp_path):

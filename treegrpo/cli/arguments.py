@@ -18,8 +18,10 @@ RunConfig = Annotated[
     typer.Option("--config", help="The TOML file of a run, instead of a model: draw in its size, precision and steps."),
 ]
 Lora = Annotated[Path | None, typer.Option("--lora", help="A lora.safetensors that a run has written.")]
-Prompts = Annotated[Path, typer.Option("--prompts", help="A text file, one prompt a line.")]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps; the config's or 10 if left out.")]
+Prompts = Annotated[Path, typer.Option("--prompts", help="A text file, one prompt a line, a table or a folder.")]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, max=1000, help="Denoising steps; the config's or 10 if left out.")
+]
 Guidance = Annotated[
     float | None,
     typer.Option("--guidance", min=0, help="Classifier-free guidance; the config's or 1, which is off, if left out."),
@@ -27,7 +29,7 @@ Guidance = Annotated[
 SequenceLength = Annotated[
     int | None, typer.Option("--max-sequence-length", min=1, help="T5 tokens; the config's or 256 if left out.")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the noise.")]
+Seed = Annotated[int, typer.Option("--seed", min=-(2**63), max=2**63 - 1, help="Seed of the noise.")]
 RewardName = Annotated[str, typer.Option("--reward", help="A reward; an unknown name lists the known ones.")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", help='An option of the reward: "template={prompt}, ink style".')

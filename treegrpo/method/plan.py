@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
+from operator import mul
 from typing import Any
 
 from ..errors import UsageError, check_known
 
 LEAF_LIMIT = 4096
+MOST_LEAVES = 2**16
+"""The most that a limit on leaves may be."""
+STEP_LIMIT = 1000
+"""The most denoising steps; models were trained with so many."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,14 @@ class TreePlan:
 
     def cost(self) -> Cost:
         """Cost of one prompt, by counting nodes level by level."""
+        *nodes, leaves = accumulate(self.branch, mul, initial=self.roots)
         return Cost(
-            leaves=self.leaves,
-            evaluations=sum(self.nodes(step) for step in range(self.steps)),
-            trained_nodes=sum(self.nodes(step) for step in self.stochastic_steps),
-            trained_edges=sum(self.nodes(step + 1) for step in self.stochastic_steps),
-            peak_frontier=max(self.nodes(step) for step in range(self.steps)),
-            independent_evaluations=self.leaves * self.steps,
+            leaves=leaves,
+            evaluations=sum(nodes),
+            trained_nodes=sum(nodes[step] for step in self.stochastic_steps),
+            trained_edges=sum(nodes[step] * self.branch[step] for step in self.stochastic_steps),
+            peak_frontier=max(nodes),
+            independent_evaluations=leaves * self.steps,
         )
 
 
@@ -108,12 +115,10 @@ def at_steps(steps: int, where: tuple[int, ...], branch: int, **rest: Any) -> Tr
                 f"plan: stochastic step {step} lies outside the {steps} denoising steps (0 to {steps - 1}); "
                 "choose an earlier window or more steps."
             )
-    chosen = set(where)
-    return TreePlan(
-        branch=tuple(branch if step in chosen else 1 for step in range(steps)),
-        stochastic=tuple(step in chosen for step in range(steps)),
-        **rest,
-    )
+    children, noisy = [1] * steps, [False] * steps
+    for step in where:
+        children[step], noisy[step] = branch, True
+    return TreePlan(branch=tuple(children), stochastic=tuple(noisy), **rest)
 
 
 METHODS = ("treegrpo", "branchgrpo", "mixgrpo", "flow_grpo", "dance_grpo", "ddpo")

@@ -70,8 +70,9 @@ def update(
 
     batch: nodes per forward and backward pass; the same as in growing, see grow.BatchSizes. The children of a node
     share its prediction, so one network evaluation trains all its edges. graphs: what grow has filled; the first pass
-    uses them up before it runs the network again, with the same result. A pass whose loss or gradient is not finite
-    is not applied. ranks: each brings the trees of its share; gradients and statistics are those of all edges together.
+    uses them up before it runs the network again, with the same result. A pass whose loss or gradient is not finite, or
+    which would leave weights that are not, is not applied. ranks: each brings the trees of its share; gradients and
+    statistics are those of all edges together.
     Raises UsageError for a tree without advantages.
     """
     if not tree.edge_advantages:
@@ -92,12 +93,22 @@ def update(
             statistics.grad_norm.append(norm if isfinite(norm) else None)
             if not trouble and not isfinite(norm):
                 trouble = f"the gradient is not finite in {policy.dtype}"
+            trouble = trouble or _step(optimizer, parameters)
             if trouble:
                 statistics.skipped.append(f"update skipped: {trouble}")
-            else:
-                optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return statistics
+
+
+def _step(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> str | None:
+    """Move the weights, unless that would leave one that is not finite, which is said."""
+    before = [weight.detach().clone() for weight in parameters]
+    optimizer.step()
+    if all(bool(weight.isfinite().all()) for weight in parameters):
+        return None
+    for weight, old in zip(parameters, before, strict=True):
+        weight.data.copy_(old)
+    return "a weight would not be finite after it; lower the learning rate"
 
 
 def _add_statistics(statistics: UpdateStatistics, parts: Sequence[_Pass]) -> str | None:

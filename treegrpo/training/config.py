@@ -14,7 +14,7 @@ from ..memory.batch_sizes import DEFAULT_GB
 from ..method import window as windows
 from ..method.advantage import BACKUPS, CENTRINGS, MIXINGS
 from ..method.objective import WEIGHTINGS
-from ..method.plan import LEAF_LIMIT, METHODS, TreePlan, preset, spaced
+from ..method.plan import LEAF_LIMIT, METHODS, MOST_LEAVES, STEP_LIMIT, TreePlan, preset, spaced
 from ..method.process import KERNELS, Kernel
 from ..method.update import UpdateSettings
 from ..rewards import registry
@@ -25,9 +25,13 @@ def _one_of(key: str, known: Iterable[str]) -> AfterValidator:
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+SEED_LIMIT = 2**42
+"""Seeds of iterations are a million times as large, and random generators take 64 bits."""
+MEMORY_LIMIT = 2**20
+"""GiB; more than any machine has."""
 OFTEN = 0.1
 """The share of all iterations from which on a step counts as often stochastic."""
 ALTERNATIVES = ("str", "list[str]")
@@ -46,9 +50,9 @@ class ModelTable(_Table):
     guidance: float = Field(1.0, ge=0)
     training_guidance: float | None = Field(None, ge=0)
     negative_prompt: str = ""
-    height: int | None = Field(None, gt=0)
-    width: int | None = Field(None, gt=0)
-    max_sequence_length: int = Field(256, ge=1)
+    height: int | None = Field(None, gt=0, le=2**14)
+    width: int | None = Field(None, gt=0, le=2**14)
+    max_sequence_length: int = Field(256, ge=1, le=2**14)
     gradient_checkpointing: bool = False
     offload: bool = False
     tiled_decode: bool = False
@@ -72,12 +76,12 @@ class PlanTable(_Table):
     """depth: length of the window (number of splits for branchgrpo). roots: trees, or rollouts, per prompt."""
 
     method: Annotated[str, _one_of("plan.method", METHODS)] = "treegrpo"
-    steps: int = Field(10, ge=1)
-    branch: int = Field(3, ge=1)
-    depth: int = Field(3, ge=1)
-    roots: int = Field(1, ge=1)
+    steps: int = Field(10, ge=1, le=STEP_LIMIT)
+    branch: int = Field(3, ge=1, le=MOST_LEAVES)
+    depth: int = Field(3, ge=1, le=STEP_LIMIT)
+    roots: int = Field(1, ge=1, le=MOST_LEAVES)
     shared_noise: bool = False
-    leaf_limit: int = Field(LEAF_LIMIT, ge=2)
+    leaf_limit: int = Field(LEAF_LIMIT, ge=2, le=MOST_LEAVES)
 
 
 class WindowTable(_Table):
@@ -118,7 +122,7 @@ class AdvantageTable(_Table):
 class UpdateTable(_Table):
     """updates_per_rollout: optimiser steps per rollout, each over all edges. ema: decay of the averaged adapter."""
 
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(1e-4, gt=0, le=1)
     updates_per_rollout: int = Field(1, ge=1)
     clip_range: float = Field(1e-4, gt=0)
     weighting: Annotated[str, _one_of("update.weighting", WEIGHTINGS)] = "edges"
@@ -137,10 +141,10 @@ class TrainTable(_Table):
     pictures are scored while others are decoded. trees_every: iterations between trees kept for viewing (0: none)."""
 
     prompts: str | list[str]
-    iterations: int = Field(100, ge=1)
-    prompts_per_iteration: int = Field(8, ge=1)
-    seed: int = 0
-    memory_gb: float = Field(DEFAULT_GB, gt=0)
+    iterations: int = Field(100, ge=1, le=10**9)
+    prompts_per_iteration: int = Field(8, ge=1, le=2**16)
+    seed: int = Field(0, ge=-SEED_LIMIT, le=SEED_LIMIT)
+    memory_gb: float = Field(DEFAULT_GB, gt=0, le=MEMORY_LIMIT)
     reuse_graphs: bool = True
     overlap_scoring: bool = False
     trees_every: int = Field(10, ge=0)
@@ -156,7 +160,7 @@ class EvaluationTable(_Table):
 
     prompts: str | list[str] | None = None
     every: int = Field(0, ge=0)
-    images_per_prompt: int = Field(4, ge=2)
+    images_per_prompt: int = Field(4, ge=2, le=2**12)
     rewards: list[RewardTable] = []
     patience: int = Field(0, ge=0)
 
@@ -179,6 +183,9 @@ class Config(_Table):
     def _can_work(self) -> Config:
         self.make_plan(0, torch.Generator())
         self.make_kernel()
+        for key, rewards in (("rewards", self.rewards), ("evaluation.rewards", self.evaluation.rewards)):
+            if rewards and not any(reward.weight for reward in rewards):
+                raise UsageError(f"{key}: all weights are 0, so nothing counts; give one of them another weight.")
         return self
 
     def make_kernel(self) -> Kernel:
