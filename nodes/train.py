@@ -215,6 +215,7 @@ class _Follower(LiveTree):
         bar = comfy.utils.ProgressBar(iterations, node_id=self.node_id)
         if self.suited:
             say(self.suited, self.node_id)
+        done = 0
         try:
             for report in reports:
                 done = report.iteration + 1
@@ -224,7 +225,11 @@ class _Follower(LiveTree):
                     publish(self.run, snapshot=done)
         except management.InterruptProcessingException:
             INTERRUPTS[self.run.path.name] += 1
-            self.say(f"Interrupted and saved. {self.text}")
+            self.say(
+                f"Interrupted and saved. {self.text}"
+                if done
+                else "Interrupted before an iteration was done; queue it again to go on."
+            )
 
     def end(self, outcome: Outcome) -> None:
         """Keep the best leaf of every prompt, here and as the picture of the run."""

@@ -255,7 +255,9 @@ def test_the_same_pictures_are_not_asked_about_twice(server):
     first, second = wait_for_ballots(server, running)
     server.post(f"/treegrpo/ballots/{first['id']}", {"votes": [4, None, 2, 3]})
     server.interrupt()
-    assert server.wait(running).outputs["train"]["text"] == ["Interrupted and saved. Nothing was left to do."]
+    assert server.wait(running).outputs["train"]["text"] == [
+        "Interrupted before an iteration was done; queue it again to go on."
+    ]
     again = server.queue(voting("twice"))
     (left,) = wait_for_ballots(server, again)
     assert left["prompt"] == second["prompt"]

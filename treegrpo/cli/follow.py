@@ -39,7 +39,7 @@ class Interrupt:
 def follow(reports: Iterable[Report], total: int, ranks: Ranks = ALONE) -> tuple[list[Report], bool]:
     """Show progress until the reports end or Ctrl-C asks any of the ranks to stop, which then all do.
 
-    Returns the reports, and whether it was stopped.
+    Returns the reports, and whether it was stopped with iterations left to run.
     """
     seen: list[Report] = []
     every = max(1, total // LINES)
@@ -55,7 +55,7 @@ def follow(reports: Iterable[Report], total: int, ranks: Ranks = ALONE) -> tuple
             if report.iteration % every == 0 or report.iteration + 1 == total:
                 console.print(line(report), soft_wrap=True)
             if any(ranks.gather(interrupt.wanted)):
-                return seen, True
+                return seen, report.iteration + 1 < total
     return seen, False
 
 
