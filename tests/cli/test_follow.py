@@ -31,6 +31,7 @@ def reports(count, interrupted_at):
             seconds={"grow": 1.0},
             heldout=None,
             watched={},
+            pace={},
         )
 
 

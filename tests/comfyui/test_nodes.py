@@ -318,9 +318,11 @@ def test_bad_input_is_one_sentence_that_names_the_input(server, change, message)
 
 def test_a_run_is_not_continued_with_other_settings(server):
     server.run(training("fixed", iterations=1))
-    told = failure(server, training("fixed", iterations=2, learning_rate=2e-3))
-    assert "update.learning_rate = 0.001 and is to go on with 0.002" in told
+    told = failure(server, training("fixed", iterations=2, weighting="steps"))
+    assert "update.weighting = 'edges' and is to go on with 'steps'" in told
     assert len(metrics(server, "fixed")) == 1
+    assert server.run(training("fixed", iterations=2, learning_rate=2e-3)).error is None
+    assert [row["pace"]["learning_rate"] for row in metrics(server, "fixed")] == [1e-3, 2e-3]
 
 
 def test_clip_and_vae_of_other_models_are_refused(server):

@@ -212,11 +212,24 @@ def test_kill_at_any_point_loses_at_most_the_iteration_in_progress(finished, tmp
 def test_another_config_cannot_continue_a_run(finished, tmp_path):
     config, _ = finished
     run(config, tmp_path / "run", stop_after=1)
-    faster = config.model_copy(update={"update": config.update.model_copy(update={"learning_rate": 0.1})})
-    with pytest.raises(UsageError, match=r"update\.learning_rate = 0.001 .* 0.1"):
-        run(faster, tmp_path / "run", resume=True)
+    other = changed(config, "update", weighting="steps")
+    with pytest.raises(UsageError, match=r"update\.weighting = 'edges' .* 'steps'"):
+        run(other, tmp_path / "run", resume=True)
     longer = config.model_copy(update={"train": config.train.model_copy(update={"iterations": 2})})
     assert len(run(longer, tmp_path / "run", resume=True)) == 1
+
+
+def test_a_run_goes_on_at_another_pace_and_its_metrics_say_so(finished, tmp_path):
+    config, path = finished
+    run(config, tmp_path / "run", stop_after=2)
+    slower = changed(config, "update", learning_rate=1e-5, kl=0.1, clip_range=0.1, max_grad_norm=0.5)
+    run(slower, tmp_path / "run", resume=True)
+    *_, rows = lasting(tmp_path / "run")
+    assert [row["pace"]["learning_rate"] for row in rows] == [1e-3, 1e-3, 1e-5, 1e-5]
+    assert rows[3]["pace"] == {"learning_rate": 1e-5, "kl": 0.1, "clip_range": 0.1, "max_grad_norm": 0.5}
+    *_, unchanged = lasting(path)
+    assert rows[:2] == unchanged[:2]
+    assert rows[3]["reward"] != unchanged[3]["reward"]
 
 
 def test_other_prompts_in_the_same_file_cannot_continue_a_run(finished, tmp_path):

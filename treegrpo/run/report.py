@@ -12,6 +12,9 @@ from ..method.advantage import correlation, zero_spread
 from ..method.opinions import spreads, unjudged
 from .outcome import Outcome
 
+PACE = ("learning_rate", "kl", "clip_range", "max_grad_norm")
+"""Settings of the update that a run may change on its way."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -24,6 +27,7 @@ class Report:
     Lists have one entry per optimiser step, see update.UpdateStatistics. seconds: grow, decode, score, update,
     evaluate, save. heldout: mean held-out reward, on the iterations that evaluate. watched: the held-out means of the
     rewards that are only watched, null where a reward had no opinion on any picture; empty on the other iterations.
+    pace: the settings of PACE.
     """
 
     iteration: int
@@ -44,12 +48,17 @@ class Report:
     seconds: dict[str, float]
     heldout: float | None
     watched: dict[str, float | None]
+    pace: dict[str, float]
 
 
 def report_of(
-    outcome: Outcome, heldout: float | None, watched: Mapping[str, float | None], seconds: Mapping[str, float]
+    outcome: Outcome,
+    heldout: float | None,
+    watched: Mapping[str, float | None],
+    pace: Mapping[str, float],
+    seconds: Mapping[str, float],
 ) -> Report:
-    """The report of an iteration; heldout, watched and seconds as in Report."""
+    """The report of an iteration; heldout, watched, pace and seconds as in Report."""
     tree, rewards = outcome.tree, outcome.rewards
     scored = next(iter(rewards.values()))
     return Report(
@@ -64,6 +73,7 @@ def report_of(
         evaluations=tree.plan.cost().evaluations * len(scored),
         heldout=heldout,
         watched=dict(watched),
+        pace=dict(pace),
         seconds={name: round(value, 4) for name, value in seconds.items()},
         **asdict(outcome.statistics),
     )

@@ -26,7 +26,7 @@ from ..rewards.reward import Rewards, are_pictures, check_prompts
 from ..run import lora_file
 from ..run.folder import RunFolder
 from ..run.judged import Judged
-from ..run.report import Report, mean_of_known, report_of
+from ..run.report import PACE, Report, mean_of_known, report_of
 from ..run.sheet import save_sheet
 from ..run.state import Origin, RunState
 from ..run.tree_record import node_images, record, save_tree
@@ -40,6 +40,7 @@ log = logging.getLogger("treegrpo")
 FREE_TO_CHANGE = {
     *("model.gradient_checkpointing", "model.offload", "model.tiled_decode", "train.memory_gb"),
     *("train.iterations", "train.reuse_graphs", "train.overlap_scoring", "train.trees_every", "train.tensorboard"),
+    *(f"update.{setting}" for setting in PACE),
     "evaluation",
 }
 """Settings that a resumed run may have other than the run it continues."""
@@ -144,7 +145,8 @@ def train(
                     images = node_images(outcome.tree, policy, sizes, outcome.images)
                     save_tree(folder.path / "trees", str(run.iteration), record(outcome.tree, run.iteration), images)
                     watch.lap("save")
-                report = report_of(outcome, heldout, seen, watch.seconds)
+                pace = {setting: getattr(config.update, setting) for setting in PACE}
+                report = report_of(outcome, heldout, seen, pace, watch.seconds)
             run.iteration += 1
             run.take_from(policy, optimizer)
             if folder and report:
