@@ -39,7 +39,7 @@ def test_pictures_and_scores_are_those_of_one_after_the_other():
 
 
 def test_who_judges_a_prompt_as_a_whole_sees_all_pictures_at_once():
-    voter, reward = Whiteness(name="votes", may_leave_out=True), Whiteness()
+    voter, reward = Whiteness(name="votes", together=True), Whiteness()
     images, scores = decode_and_score(ToyPolicy(), LATENTS, PROMPTS, [voter, reward], SIZES)
     assert voter.shown == [7]
     assert torch.equal(scores["votes"], scores["whiteness"])

@@ -46,7 +46,7 @@ class HumanVotes:
     """
 
     name = "human_votes"
-    may_leave_out = True
+    may_leave_out = together = True
 
     def __init__(
         self, how: str = "stars", timeout_minutes: float = 0.0, folder: Path | None = None, ask: Ask | None = None

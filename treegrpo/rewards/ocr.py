@@ -42,6 +42,7 @@ class Ocr:
     """
 
     name = "ocr"
+    may_leave_out = True  # it knows beforehand of which prompts
 
     def __init__(self) -> None:
         self.read = reader()

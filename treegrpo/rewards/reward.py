@@ -17,10 +17,11 @@ log = logging.getLogger("treegrpo")
 class Reward(Protocol):
     """A judge of pictures. Larger is better; the class documents its natural range.
 
-    NaN is no opinion on a picture, which is then not trained on. One that has `may_leave_out = True` judges all
-    pictures of a prompt together, and may have an opinion on none at all; any other is broken then, and ends the run.
-    One that cannot judge every prompt has `check(prompts)`, which raises UsageError before anything is drawn for them,
-    or returns what else is to be said of them, a sentence each.
+    NaN is no opinion on a picture, which is then not trained on. One that has `may_leave_out = True` may have an
+    opinion on none of an iteration's pictures; any other is broken then, and ends the run. One that has
+    `together = True` judges the pictures of a prompt together. One that cannot judge every prompt has `check(prompts)`,
+    which raises UsageError before anything is drawn for them, or returns what else is to be said of them, a sentence
+    each.
     """
 
     name: str
@@ -80,7 +81,7 @@ def are_pictures(images: Tensor) -> Tensor:
 
 
 def silent(rewards: Rewards, scores: Mapping[str, Tensor]) -> list[str]:
-    """The rewards that had no opinion on any of the pictures, and are not people who may say nothing."""
+    """The rewards that had no opinion on any of the pictures, though they have to."""
     return [
         reward.name
         for reward, _ in rewards

@@ -21,7 +21,7 @@ def decode_and_score(
     A second thread scores each batch that is decoded. Rewards that judge a prompt as a whole, as people who vote do,
     get all pictures at the end.
     """
-    whole = [reward for reward in rewards if getattr(reward, "may_leave_out", False)]
+    whole = [reward for reward in rewards if getattr(reward, "together", False)]
     single = [reward for reward in rewards if reward not in whole]
 
     def judge(pictures: Tensor, texts: Sequence[str]) -> list[Tensor]:
