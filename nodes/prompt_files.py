@@ -20,9 +20,9 @@ NONE = "none"
 
 def choices() -> list[str]:
     """None, the text files and tables, and the folders, whose names end in a slash."""
-    root = Path(folder_paths.get_input_directory())
-    files = [file.name for file in root.iterdir() if file.suffix.lower() in (".txt", *TABLES) and file.is_file()]
-    folders = (folder for folder in root.iterdir() if folder.is_dir())
+    found = list(Path(folder_paths.get_input_directory()).iterdir())
+    files = [file.name for file in found if file.suffix.lower() in (".txt", *TABLES) and file.is_file()]
+    folders = (folder for folder in found if folder.is_dir())
     of_pairs = (f"{folder.name}/" for folder in folders if any(folder.glob("*.txt")) and pictures_in(folder))
     return [NONE, *sorted([*files, *of_pairs])]
 

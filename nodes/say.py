@@ -7,6 +7,8 @@ from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
+from ..treegrpo.pictures.image_file import to_pil
+
 
 def say(text: str, node_id: str | None) -> None:
     """Show a line of text under the node, if anybody is looking."""
@@ -23,4 +25,4 @@ def sheet(images: Tensor, columns: int = 4) -> Image.Image:
     canvas = torch.ones(rows * columns, height, width, 3)
     canvas[: len(shown)] = shown
     grid = canvas.unflatten(0, (rows, columns)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
-    return Image.fromarray((grid * 255).round().to(torch.uint8).numpy())
+    return to_pil(grid)

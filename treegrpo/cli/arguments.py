@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from ..method.plan import STEP_LIMIT
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for what the command writes.")]
 ModelPath = Annotated[
@@ -20,7 +21,7 @@ RunConfig = Annotated[
 Lora = Annotated[Path | None, typer.Option("--lora", help="A lora.safetensors that a run has written.")]
 Prompts = Annotated[Path, typer.Option("--prompts", help="A text file, one prompt a line, a table or a folder.")]
 Steps = Annotated[
-    int | None, typer.Option("--steps", min=1, max=1000, help="Denoising steps; the config's or 10 if left out.")
+    int | None, typer.Option("--steps", min=1, max=STEP_LIMIT, help="Denoising steps; the config's or 10 if left out.")
 ]
 Guidance = Annotated[
     float | None,

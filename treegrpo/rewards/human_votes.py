@@ -6,16 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..errors import RunError, UsageError, check_known
-from ..run.atomic import write_bytes, write_text
+from ..pictures.image_file import save_image
+from ..run.atomic import write_text
 
 Votes = list[int | None]
 """One per picture, None for no vote. stars: 1 to 5. thumbs: -1 or 1. rank: 1 for the best, each place once."""
@@ -133,11 +132,9 @@ def _key(prompt: str, how: str, images: Tensor) -> str:
 
 def _save_pictures(folder: Path, images: Tensor) -> tuple[Path, ...]:
     files = []
-    for i, pixels in enumerate((images * 255).round().to(torch.uint8).cpu().numpy()):
-        content = BytesIO()
-        Image.fromarray(pixels).save(content, format="PNG")
+    for i, pixels in enumerate(images):
         files.append(folder / f"{i:04d}.png")
-        write_bytes(files[-1], content.getvalue())
+        save_image(files[-1], pixels)
     return tuple(files)
 
 
