@@ -8,6 +8,7 @@ from treegrpo.pictures.image_file import digest, pictures_in, read_image, save_i
 
 RAMP = torch.linspace(0, 1, 24).reshape(4, 6, 1).expand(4, 6, 3)
 LEVEL = 0.5 / 255
+"""Files of 8 bits round to the nearest of 256 levels."""
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

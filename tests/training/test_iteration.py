@@ -114,7 +114,10 @@ def run_without_graphs(updates):
 
 @pytest.mark.parametrize(
     ("graphs", "kept", "updates"),
-    [*((graphs, kept, {}) for graphs, kept in ((2, 0), (3, 3), (6, 3), (7, 7), (9, 9))), (8, 7, TWICE)],
+    [
+        *((graphs, kept, {}) for graphs, kept in ((2, 0), (3, 3), (6, 3), (7, 7), (9, 9))),
+        *((8, 7, TWICE), pytest.param(8, 7, {}, marks=pytest.mark.long)),
+    ],
 )
 def test_the_first_batches_that_fit_keep_their_graphs(graphs, kept, updates):
     again = run_without_graphs(tuple(updates.items()))

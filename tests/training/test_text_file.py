@@ -19,6 +19,12 @@ def test_other_encodings_are_a_sentence(tmp_path, encoding):
         read_text(file, "prompts")
 
 
+def test_half_a_character_is_a_sentence(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(UsageError, match="is not in UTF-8"):
+        read_text(tmp_path / "a.txt", "prompts")
+
+
 def test_what_cannot_be_opened_is_a_sentence(tmp_path):
     for path in (tmp_path / "missing.txt", tmp_path):
         with pytest.raises(UsageError, match=r'--config: ".*" cannot be read \('):
